@@ -1,0 +1,1 @@
+"""Runs untrusted programs. Standard library only."""

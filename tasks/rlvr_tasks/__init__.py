@@ -1,0 +1,1 @@
+"""Where prompts and gold answers come from. Never torch."""

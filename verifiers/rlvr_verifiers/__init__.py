@@ -1,0 +1,1 @@
+"""Verifiers: what scores a completion. Import light, never torch."""
