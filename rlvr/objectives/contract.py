@@ -19,9 +19,7 @@ class TokenBatch:
     """Everything an objective may know about the loss tokens of a micro-batch."""
 
     sampled_logprobs: torch.Tensor  # [N] by the engine, when the token was sampled
-    old_logprobs: (
-        torch.Tensor | None
-    )  # [N] by the learner before the first update on this batch; None: the policy itself
+    old_logprobs: torch.Tensor | None  # [N] by the learner before the first update on this batch; None: the policy itself
     ref_logprobs: torch.Tensor | None  # [N] by the reference; None where no KL is asked for
     advantages: torch.Tensor  # [N] the sequence's advantage on each of its tokens
     sequence_id: torch.Tensor  # [N] int64 in [0, S)
@@ -34,9 +32,7 @@ class LossOutput:
     """`loss` is this micro-batch's share of the step's loss: shares add up, whatever the split."""
 
     loss: torch.Tensor  # []
-    metrics: Mapping[
-        str, torch.Tensor
-    ]  # each a SUM over this micro-batch's loss tokens; the learner divides by the step's
+    metrics: Mapping[str, torch.Tensor]  # each a SUM over this micro-batch's loss tokens; the learner divides by the step's
 
 
 Objective = Callable[[torch.Tensor, TokenBatch, AlgorithmConfig], LossOutput]
