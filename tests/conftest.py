@@ -1,0 +1,105 @@
+"""Fixtures for every layer of tests: the rule for GPU tests, and a tiny Llama that is real in everything but size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+SPECIAL_TOKENS = PAD, BOS, EOS = ["<|pad|>", "<|im_start|>", "<|im_end|>"]  # their ids are 0, 1, 2
+
+# ChatML. `{% generation %}` marks what the assistant wrote, so that loss masks can be checked against the template itself.
+CHAT_TEMPLATE = """\
+{%- for message in messages -%}
+{{ '<|im_start|>' + message['role'] + '\n' }}
+{%- if message['role'] == 'assistant' -%}
+{% generation %}{{ message['content'] + '<|im_end|>' }}{% endgeneration %}{{ '\n' }}
+{%- else -%}
+{{ message['content'] + '<|im_end|>\n' }}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}
+"""
+
+# Enough text for a few dozen merges; any byte can be encoded anyway.
+CORPUS = [f"What is {a} + {b}? The answer is {a + b}." for a in range(10, 40) for b in range(10, 40, 3)] + [
+    "system\nYou are a helpful assistant.",
+    "user\nWhich of these numbers is the largest, and how many of them are there?",
+    "assistant\nThe result is 57. Answer: 57",
+]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Everything marked `gpu`, or lying in tests/gpu, needs CUDA; torch is asked only when such a test is about to run."""
+    if item.get_closest_marker("gpu") is None and "gpu" not in item.path.relative_to(item.config.rootpath).parts:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(scope="session")
+def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that `AutoModelForCausalLM` and `AutoTokenizer` (and vLLM) load: a random float32 Llama, the same every time.
+
+    2 layers, hidden 64, 2 heads of 32 sharing 1 key/value head, tied embeddings, 512 positions, 320 byte-level BPE tokens,
+    ChatML template, eos `<|im_end|>` and a pad token of its own. Treat the folder as read-only.
+    """
+    import torch
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    tokenizer = _tiny_tokenizer()
+    tokenizer.save_pretrained(folder)
+    pad, bos, eos = (SPECIAL_TOKENS.index(token) for token in (PAD, BOS, EOS))
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        initializer_range=0.1,  # logits with a spread of about 1: a wrong token or position shows in the log-probs
+        dtype="float32",
+        pad_token_id=pad,
+        bos_token_id=bos,
+        eos_token_id=eos,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(pad_token_id=pad, bos_token_id=bos, eos_token_id=eos)
+    model.save_pretrained(folder)
+    return folder
+
+
+def _tiny_tokenizer() -> PreTrainedTokenizerFast:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        eos_token=EOS,
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=512,
+        clean_up_tokenization_spaces=False,
+    )
