@@ -38,6 +38,8 @@ class ModelConfig(Section):
     the plain batch that every architecture understands; `auto` takes `grouped` where the architecture allows it."""
     chat_template: Path | None = None
     """A Jinja file that replaces the tokenizer's chat template."""
+    pad_token: str | None = None
+    """Padding token for tokenizers that have none; padding is masked everywhere, so any token serves."""
     revision: str | None = None
     """Hub commit or tag, for an exact repeat."""
 
