@@ -4,9 +4,9 @@
     r = π(o_t) / π_old(o_t)        A_i = (R_i - mean(R)) / std(R)        k3 = π_ref/π - 1 - log(π_ref/π)
 
 Where ours departs:
-- β is 0 here, 0.04 in the paper. The paper guards a policy against a learned reward model; a verifier cannot be fooled by
-  drifting away from the reference, and the reference costs a forward pass per token. `kl_coef: 0.04` restores the paper's
-  term: estimator and placement are already the paper's.
+- β is 0 here, 0.04 in the paper. The paper keeps the policy where its learned reward model can be trusted; a verifier's word
+  does not get worse far from the reference, and the reference costs another forward pass. `kl_coef: 0.04` restores the
+  paper's term: estimator and placement are already the paper's.
 - ε is not stated in the paper; 0.2 is PPO's.
 - std is the sample standard deviation with 1e-6 added (rlvr/advantages.py); the paper does not say which.
 - 1/G over one question is 1/S over all sequences of the optimizer step: the same when groups are full, well defined when a

@@ -8,9 +8,9 @@ Where ours departs:
 - β is 0 here (the paper tunes it per task, with a learned reward model); the reasons are in grpo.py. `kl_coef: 0.05` turns it
   on: k1, summed over the sequence, at the policy that sampled.
 - 1/G over one question is 1/S over the optimizer step, as in grpo.py.
-- Each token's gain is weighted by the truncated ratio of the present policy's to the engine's probability, which also keeps a
-  second update on the same batch right up to the truncation. With `importance_correction: none` only
-  `updates_per_batch: 1` is allowed: see rlvr/objectives/reinforce.py.
+- Each token's gain is weighted by the truncated ratio of the present policy's to the engine's probability. That also corrects
+  further updates on the same batch, to first order; without it (`importance_correction: none`) only `updates_per_batch: 1`
+  is right: see rlvr/objectives/reinforce.py.
 """
 
 from typing import Any
