@@ -210,6 +210,22 @@ class RlConfig(Section):
     """Sampling temperature; the learner divides its logits by the same number. Truncation samplers are not offered:
     with them the recorded log-probs would not be the policy's."""
 
+    @model_validator(mode="after")
+    def _algorithm_fits(self) -> RlConfig:
+        buffer, limit = self.algorithm.overlong_buffer_tokens, self.max_completion_tokens
+        if buffer > limit:
+            raise ValueError(
+                f"algorithm.overlong_buffer_tokens ({buffer}) is beyond max_completion_tokens ({limit}), so every completion "
+                f"would be punished; DAPO takes one fifth of the limit: {limit // 5}"
+            )
+        uncorrected = self.algorithm.objective == "reinforce" and self.algorithm.importance_correction == "none"
+        if uncorrected and self.updates_per_batch > 1:
+            raise ValueError(
+                "objective `reinforce` without importance correction is wrong from the second update on a batch; set "
+                "updates_per_batch: 1, importance_correction: truncate, or objective: clipped"
+            )
+        return self
+
 
 class EvalConfig(Section):
     tasks: tuple[TasksConfig, ...]
