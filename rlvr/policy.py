@@ -195,9 +195,22 @@ def _load_base(
     except (OSError, ValueError, ImportError) as error:
         raise RlvrError(f"model.name: cannot load {config.name!r}: {' '.join(str(error).split())[:400]}") from None
     model.requires_grad_(False)
+    if quantization is not None:
+        _keep_4bit_differentiable(model)
     if model.generation_config is None:
         model.generation_config = GenerationConfig.from_model_config(hf_config)
     return model, tokenizer
+
+
+def _keep_4bit_differentiable(model: nn.Module) -> None:
+    """Switches off bitsandbytes' repacking of 4-bit weights on CPU.
+
+    The first forward pass without gradient repacks them for a kernel that has no backward: from then on gradients through
+    every layer below are silently zero.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def _with_lora(base: PreTrainedModel, config: AdapterConfig, dtype: torch.dtype) -> PeftModel:
