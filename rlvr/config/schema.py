@@ -195,13 +195,17 @@ class RlConfig(Section):
     """A preset's name, or a mapping with `preset` and the pieces to override."""
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-5)
     steps: PositiveInt = 100
-    """Rollout batches; each is followed by `updates_per_batch` optimizer steps."""
+    """Rollout batches."""
     prompts_per_step: PositiveInt = 8
     """Groups in a batch."""
     group_size: Annotated[int, Field(ge=2)] = 8
     """Completions per prompt."""
     updates_per_batch: PositiveInt = 1
-    """Optimizer steps per rollout batch; 1 is strictly on-policy."""
+    """Optimizer steps per rollout batch, each on its own share of the groups; 1 is strictly on-policy."""
+    passes_per_batch: PositiveInt = 1
+    """How often a rollout batch is gone through (GRPO's mu)."""
+    max_empty_steps: PositiveInt = 5
+    """Steps in a row without a single informative group before the run stops with the reward histogram."""
     max_prompt_tokens: PositiveInt = 1024
     """Tasks with a longer templated prompt are skipped and counted, never cut."""
     max_completion_tokens: PositiveInt = 512
@@ -219,10 +223,10 @@ class RlConfig(Section):
                 f"would be punished; DAPO takes one fifth of the limit: {limit // 5}"
             )
         uncorrected = self.algorithm.objective == "reinforce" and self.algorithm.importance_correction == "none"
-        if uncorrected and self.updates_per_batch > 1:
+        if uncorrected and self.updates_per_batch * self.passes_per_batch > 1:
             raise ValueError(
                 "objective `reinforce` without importance correction is wrong from the second update on a batch; set "
-                "updates_per_batch: 1, importance_correction: truncate, or objective: clipped"
+                "updates_per_batch: 1 and passes_per_batch: 1, importance_correction: truncate, or objective: clipped"
             )
         return self
 
