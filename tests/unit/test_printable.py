@@ -6,7 +6,7 @@ import io
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
@@ -47,6 +47,9 @@ def test_long_text_keeps_its_start_and_its_end() -> None:
 
 
 @given(MARKUP_LIKE, MARKUP_LIKE)
+@example("\\[a]", "\\\\[/a]")
+@example("[a", "[")
+@example("\\\\\\", "")
 def test_markup_in_the_text_is_never_live_and_ours_around_it_is(text: str, other: str) -> None:
     shown = Text.from_markup(f"[bold]{printable(text, 99)}[/bold] plain] {printable(other, 99)}", emoji=False)
     assert [(span.start, str(span.style)) for span in shown.spans] == [(0, "bold")]
