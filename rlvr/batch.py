@@ -7,6 +7,7 @@ weights are computed over a whole optimizer step and all ranks, before any micro
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -134,7 +135,7 @@ def _without_idle(batch: UpdateBatch) -> UpdateBatch:
 def _parts(groups: Sequence[Group], number: int) -> list[Sequence[Group]]:
     """`number` runs of whole groups, as even as can be; empty ones are left out."""
     bounds = [round(i * len(groups) / number) for i in range(number + 1)]
-    return [groups[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
+    return [groups[a:b] for a, b in itertools.pairwise(bounds) if b > a]
 
 
 def _group_kls(group: Group, config: RlConfig, policy_logprobs: LogprobsOf, ref_logprobs: LogprobsOf) -> list[float]:

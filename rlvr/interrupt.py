@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
     """The user asked to stop; raised only where nothing is half done."""
 
 
