@@ -1,0 +1,278 @@
+"""Foreign columns onto the record, declared in a config: which column is the prompt, where the gold hides, what to teach.
+
+The same options serve every file-like source. Text of a row is only ever inserted, never interpreted: templates look up
+columns by name (dots step into structures) and know no attributes, calls or format specifications.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict, Unpack
+
+from rlvr_tasks.errors import TaskError
+from rlvr_tasks.record import FIELDS, canonical_json, parse_json, task_from_record
+from rlvr_verifiers.types import Task
+
+
+class MappingOptions(TypedDict, total=False):
+    """What a config may say about foreign columns."""
+
+    columns: Annotated[
+        dict[str, str | None],
+        Field(description="record field: column that feeds it (dots step into structures); null ignores the row's own"),
+    ]
+    prompt_template: Annotated[str, Field(description='user message built from columns, e.g. "{question}\\nThink first."')]
+    system: Annotated[str, Field(description="system message put before every prompt")]
+    answer_pattern: Annotated[
+        str, Field(description="regex with one group that finds the gold in the answer (last match), or `boxed`")
+    ]
+    verifier: Annotated[str, Field(description="verifier of every row")]
+    verifier_args: Annotated[dict[str, Any], Field(description="its arguments")]
+    data_source: Annotated[
+        str, Field(description="name that metrics are reported under; default: the row's own or the file's")
+    ]
+    demonstration: Annotated[
+        str | dict[str, str],
+        Field(description="column to teach in SFT, or {column, remove: regex, append: template with {gold}}"),
+    ]
+    filter: Annotated[dict[str, Any], Field(description="column: value, or list of values, that a row must have")]
+
+
+class MappingArguments(MappingOptions, total=False):
+    """The same with what only a source knows."""
+
+    default_data_source: str
+    default_split: str
+
+
+def column_mapping(**options: Unpack[MappingArguments]) -> Callable[[Mapping[str, Any], str], Task | None]:
+    """The function from a row and its place (file:line) to a task, or to None where the filter leaves the row out.
+
+    Raises TaskError at once for options that cannot work: an unknown field, a bad regex or template.
+    """
+    mapping = _checked(options)
+
+    def convert(row: Mapping[str, Any], where: str) -> Task | None:
+        try:
+            if not mapping.keeps(row):
+                return None
+            record = mapping.record(row)
+        except TaskError as error:
+            raise TaskError(f"{where}: {error}") from None
+        return task_from_record(record, where)
+
+    return convert
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Template:
+    """A text with {column} holes; `{{` and `}}` are literal braces."""
+
+    parts: tuple[tuple[str, str | None], ...]
+    """Literal text, and the column that follows it."""
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Template:
+        try:
+            parsed = list(string.Formatter().parse(text))
+        except ValueError as error:
+            raise TaskError(f"{option}: {error}; write literal braces twice, as in \\boxed{{{{}}}}") from None
+        for _, name, spec, conversion in parsed:
+            if name is not None and (not name or spec or conversion):
+                raise TaskError(f"{option}: a hole names a column, as in {{question}}; write literal braces twice")
+        return cls(parts=tuple((literal, name) for literal, name, _, _ in parsed))
+
+    def fill(self, row: Mapping[str, Any]) -> str:
+        return "".join(literal + ("" if name is None else _as_text(row, name)) for literal, name in self.parts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Demonstration:
+    column: str
+    remove: re.Pattern[str] | None
+    append: Template | None
+
+    def text(self, row: Mapping[str, Any], gold: str) -> str:
+        text = _as_text(row, self.column)
+        if self.remove:
+            text = self.remove.sub("", text)
+        return text + (self.append.fill({**row, "gold": gold}) if self.append else "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnMapping:
+    columns: Mapping[str, str | None]
+    prompt_template: Template | None
+    system: str | None
+    gold: Callable[[str], str | None] | None
+    constants: Mapping[str, Any]
+    defaults: Mapping[str, str]
+    demonstration: Demonstration | None
+    filters: Mapping[str, Sequence[Any]]
+
+    def keeps(self, row: Mapping[str, Any]) -> bool:
+        return all(lookup(row, column) in wanted for column, wanted in self.filters.items())
+
+    def record(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        used = {column for column in self.columns.values() if column} | self.columns.keys()
+        record = {name: value for name, value in row.items() if name not in used}
+        record |= {field: lookup(row, column) for field, column in self.columns.items() if column}
+        if self.prompt_template or self.system:
+            record["prompt"] = self._prompt(row, record.get("prompt"))
+        if self.gold:
+            record["answer"] = self._gold(record.get("answer"))
+        record |= self.constants
+        record |= {field: value for field, value in self.defaults.items() if not record.get(field)}
+        if self.demonstration:
+            taught = {"demonstration": self.demonstration.text(row, str(record.get("answer", "")))}
+            record["info"] = {**_as_object(record.get("info")), **taught}
+        return record
+
+    def _prompt(self, row: Mapping[str, Any], prompt: Any) -> Any:
+        if self.prompt_template:
+            holes = row if prompt is None or "prompt" in row else {**row, "prompt": prompt}
+            prompt = self.prompt_template.fill(holes)
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        if not self.system or not isinstance(messages, list):
+            return messages
+        first = cast("list[Any]", messages)[:1]
+        if first and isinstance(first[0], Mapping) and cast("Mapping[str, Any]", first[0]).get("role") == "system":
+            raise TaskError("system: the row already opens with a system message; leave the option out or filter such rows")
+        return [{"role": "system", "content": self.system}, *cast("list[Any]", messages)]
+
+    def _gold(self, answer: Any) -> str:
+        if not isinstance(answer, str):
+            raise TaskError(
+                f"answer: answer_pattern needs text, found {type(answer).__name__}; map the column that holds it"
+            )
+        gold = self.gold(answer) if self.gold else None
+        if not gold:
+            raise TaskError(
+                f"answer: answer_pattern finds nothing in ...{answer[-60:]!r}; correct the pattern or drop the row"
+            )
+        return gold
+
+
+def lookup(row: Mapping[str, Any], path: str) -> Any:
+    """The value of a column; dots step into objects, list positions and JSON strings. Raises TaskError where it is absent."""
+    if path in row:
+        return row[path]
+    value: Any = row
+    for step in path.split("."):
+        value = _step(value, step)
+        if value is _ABSENT:
+            close = difflib.get_close_matches(path, list(row), 1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise TaskError(f"column {path!r} is missing; the row has {', '.join(map(str, row))}{hint}")
+    return value
+
+
+_ABSENT = object()
+
+
+def _step(value: Any, step: str) -> Any:
+    if isinstance(value, str) and value[:1] in "{[":
+        value = parse_json(value)
+    if isinstance(value, Mapping):
+        return cast("Mapping[str, Any]", value).get(step, _ABSENT)
+    if isinstance(value, list) and step.isdecimal() and int(step) < len(items := cast("list[Any]", value)):
+        return items[int(step)]
+    return _ABSENT
+
+
+def last_boxed(text: str) -> str | None:
+    r"""Content of the last complete `\boxed{...}`, braces matched, in linear time."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    depth = 0
+    for position in range(start + 6, len(text)):
+        if text[position] in "{}" and text[position - 1] != "\\":
+            depth += 1 if text[position] == "{" else -1
+            if depth == 0:
+                return text[start + 7 : position].strip()
+    return None
+
+
+def _checked(options: MappingArguments) -> ColumnMapping:
+    columns = options.get("columns", {})
+    for field in columns:
+        if field not in FIELDS:
+            close = difflib.get_close_matches(field, FIELDS, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; fields are {', '.join(FIELDS)}"
+            raise TaskError(f"columns: {field!r} is not a field of the record (write field: column){hint}")
+    template = options.get("prompt_template")
+    pattern = options.get("answer_pattern")
+    constants = {name: value for name, value in options.items() if name in ("verifier", "verifier_args", "data_source")}
+    defaults = {"data_source": options.get("default_data_source", ""), "split": options.get("default_split", "train")}
+    return ColumnMapping(
+        columns=columns,
+        prompt_template=Template.parse(template, "prompt_template") if template else None,
+        system=options.get("system"),
+        gold=_gold_finder(pattern) if pattern else None,
+        constants=constants,
+        defaults=defaults,
+        demonstration=_demonstration(options["demonstration"]) if "demonstration" in options else None,
+        filters={column: _wanted(value) for column, value in options.get("filter", {}).items()},
+    )
+
+
+def _wanted(value: Any) -> Sequence[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else (value,)
+
+
+def _gold_finder(pattern: str) -> Callable[[str], str | None]:
+    if pattern == "boxed":
+        return last_boxed
+    compiled = _regex(pattern, "answer_pattern")
+    if compiled.groups != 1:
+        raise TaskError(f"answer_pattern: {pattern!r} has {compiled.groups} groups; put one ( ) around the answer itself")
+
+    def find(text: str) -> str | None:
+        found: list[str] = compiled.findall(text)
+        return found[-1].strip() if found else None
+
+    return find
+
+
+def _demonstration(option: str | Mapping[str, str]) -> Demonstration:
+    parts = {"column": option} if isinstance(option, str) else dict(option)
+    if unknown := parts.keys() - {"column", "remove", "append"}:
+        raise TaskError(f"demonstration: unknown key {min(unknown)!r}; it takes column, remove and append")
+    if "column" not in parts:
+        raise TaskError("demonstration: `column` is missing; name the column that holds the text to teach")
+    return Demonstration(
+        column=parts["column"],
+        remove=_regex(parts["remove"], "demonstration.remove") if "remove" in parts else None,
+        append=Template.parse(parts["append"], "demonstration.append") if "append" in parts else None,
+    )
+
+
+def _regex(pattern: str, option: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern, re.MULTILINE)
+    except re.error as error:
+        raise TaskError(f"{option}: {pattern!r} is not a regular expression ({error})") from None
+
+
+def _as_text(row: Mapping[str, Any], name: str) -> str:
+    value = lookup(row, name)
+    if value is None:
+        raise TaskError(f"column {name!r} is empty; filter such rows out or leave the column out of the template")
+    return value if isinstance(value, str) else canonical_json(value)
+
+
+def _as_object(value: Any) -> Mapping[str, Any]:
+    if value is None or value == "":
+        return {}
+    decoded = parse_json(value) if isinstance(value, str) else value
+    if not isinstance(decoded, Mapping):
+        raise TaskError("info: expected a JSON object; write `info: null` under columns to ignore the row's own")
+    return cast("Mapping[str, Any]", decoded)
