@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 REDACTED = "[redacted]"
@@ -38,8 +39,8 @@ class Redactor:
 
     def value(self, value: Any) -> Any:
         """The same value with every string cleaned; what stands under a secret name is replaced whole."""
-        if isinstance(value, str):
-            return self.text(value)
+        if isinstance(value, str | Path):
+            return self.text(str(value))
         if isinstance(value, Mapping):
             return {self.text(str(key)): self._entry(str(key), item) for key, item in value.items()}
         if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
