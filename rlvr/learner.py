@@ -42,7 +42,7 @@ class UpdateBatch:
 
 
 class Learner:
-    """Owns the optimizer of a policy's trainable weights for one stage."""
+    """Owns the optimizer of a policy's trainable weights for one stage. A policy has one learner, the newest."""
 
     def __init__(self, policy: Policy, config: OptimizerConfig, *, total_steps: int, micro_batch_tokens: int) -> None:
         self.policy = policy
@@ -61,9 +61,13 @@ class Learner:
             weight_decay=config.weight_decay,
         )
         self.scheduler = LambdaLR(self.optimizer, _schedule(config, total_steps))
-        for weight, master in zip(self._weights, self._masters, strict=True):
-            if master is not weight:
+        policy.replace_gradient_hooks(
+            [
                 weight.register_post_accumulate_grad_hook(_move_gradient_to(master))
+                for weight, master in zip(self._weights, self._masters, strict=True)
+                if master is not weight
+            ]
+        )
 
     def update(self, batch: UpdateBatch, objective: Objective, config: AlgorithmConfig) -> dict[str, float]:
         """One optimizer step. Returns metrics: means over the step's loss tokens, `loss`, `grad_norm`, `learning_rate`.
@@ -129,10 +133,10 @@ class Learner:
             )
 
     def state(self) -> dict[str, Any]:
-        """Everything an exact continuation needs besides the adapter itself."""
+        """Everything an exact continuation needs besides the adapter itself. Live tensors: write them before the next update."""
         return {
             "names": self._names,
-            "masters": [master.detach().clone() for master in self._masters],
+            "masters": [master.detach() for master in self._masters],
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "skipped": self.skipped,

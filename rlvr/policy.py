@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import safe_open
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -54,6 +55,7 @@ class Policy:
         self.chat = chat
         self.layout: Literal["grouped", "padded"] = layout
         self.head_chunk_tokens = head_chunk_tokens
+        self._gradient_hooks: tuple[RemovableHandle, ...] = ()
         self.kind: Literal["lora", "full"] = "lora" if isinstance(model, PeftModel) else "full"
         base = self.causal_lm
         self.decoder: nn.Module = base.get_decoder()
@@ -74,6 +76,12 @@ class Policy:
     def trainable(self) -> dict[str, nn.Parameter]:
         """Name to weight, in a stable order."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def replace_gradient_hooks(self, hooks: Sequence[RemovableHandle]) -> None:
+        """Puts a new learner's hooks in the place of the last one's, which would carry the gradients away first."""
+        for hook in self._gradient_hooks:
+            hook.remove()
+        self._gradient_hooks = tuple(hooks)
 
     @contextlib.contextmanager
     def using(self, weights: Literal["policy", "reference", "base"]) -> Iterator[None]:
