@@ -1,0 +1,122 @@
+r"""Finds the answer a response states: the last complete `\boxed{}`, else the last `####`, `<answer>` or "the answer is".
+
+No marker means no answer, never "the last number in the text": a truncated or rambling response must not be rewarded for
+something it happened to mention. Every search is linear in the text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from rlvr_verifiers.response import MAX_SCANNED
+
+MAX_PARTS = 32
+"""Boxes that can be joined to one answer."""
+MAX_ANSWER = 2_000
+"""Characters of one stated answer; a longer line is cut here and then refused by whoever reads it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stated:
+    """What a response gives as its answer."""
+
+    parts: tuple[str, ...]
+    """One content, or several where the response joins boxes with commas or "and"."""
+    hedged: bool = False
+    """Boxes joined by "or", "either", "possibly": several tries are not an answer."""
+
+
+_BOX_OR_BRACE = re.compile(r"\\f?box(?:ed)?\s{0,3}\{|\\[^a-zA-Z]|[{}]")
+_JOINER = re.compile(
+    r"(?:[\s$,;&.*]|\\[()\[\],;:! ]|\\q?quad|\band\b|\bor\b|\\text\s?\{\s*(?:,|and|or)?\s*\})*", re.IGNORECASE
+)
+_OR = re.compile(r"\bor\b", re.IGNORECASE)
+_MAYBE = re.compile(r"\b(?:either|possibl[ey]|maybe|perhaps|might|could)\b", re.IGNORECASE)
+_MAX_JOINER = 40
+_PHRASE = re.compile(
+    r"\b(?:answer|option|choice)[\s*_]{0,4}(?::|=|\bis\b)(?![\s*_]{0,4}(?:not|n't|never)\b)|^[ \t]*####",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SENTENCE_END = re.compile(r"\n|[.!?](?=\s|\*|$)|</")
+_ANSWER_TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
+
+
+def stated_answer(text: str, *, truncated: bool) -> Stated | None:
+    """The answer a final turn states, or None.
+
+    `truncated`: the token limit ended the text, so an answer that runs into its end may be cut and does not count.
+    """
+    text = text[-MAX_SCANNED:]
+    boxes = _boxes(text)
+    if boxes:
+        return _joined_boxes(text, boxes)
+    found = [place for place in (_last_tagged(text), _last_phrase(text, truncated)) if place is not None]
+    return Stated((max(found)[1],)) if found else None
+
+
+def _boxes(text: str) -> list[tuple[int, int, int]]:
+    r"""Complete outermost boxes as (start of `\boxed`, start of content, end of content), in one pass with a stack."""
+    if "box" not in text:
+        return []
+    found: list[tuple[int, int, int]] = []
+    opened: list[tuple[int, int] | None] = []  # None is a plain brace
+    for match in _BOX_OR_BRACE.finditer(text):
+        mark = match.group()
+        if len(mark) > 2:
+            opened.append((match.start(), match.end()))
+        elif mark == "{":
+            opened.append(None)
+        elif mark == "}" and opened:
+            box = opened.pop()
+            if box is not None:
+                while found and found[-1][0] > box[0]:
+                    found.pop()  # it was inside this one
+                found.append((*box, match.start()))
+    return found
+
+
+def _joined_boxes(text: str, boxes: list[tuple[int, int, int]]) -> Stated:
+    """The last box, with those right before it that only commas, "and" or "or" separate from it."""
+    first = len(boxes) - 1
+    hedged = False
+    while first > 0 and len(boxes) - first < MAX_PARTS:
+        gap = text[boxes[first - 1][2] + 1 : boxes[first][0]]
+        if len(gap) > _MAX_JOINER or "\n\n" in gap or not _JOINER.fullmatch(gap) or not gap.strip(" \n$.*"):
+            break
+        hedged = hedged or _OR.search(gap) is not None
+        first -= 1
+    parts = tuple(dict.fromkeys(text[start:end].strip()[: MAX_ANSWER + 1] for _, start, end in boxes[first:]))
+    if len(parts) > 1:
+        before = text[max(0, boxes[first][0] - _MAX_JOINER) : boxes[first][0]]
+        hedged = hedged or _MAYBE.search(before) is not None
+    return Stated(parts, hedged and len(parts) > 1)
+
+
+def _last_tagged(text: str) -> tuple[int, str] | None:
+    """The last complete `<answer>` block, as (position, content); a phrase inside it is the answer itself."""
+    last: tuple[int, int] | None = None
+    opened = -1
+    for match in _ANSWER_TAG.finditer(text):
+        if match.group()[1] != "/":
+            opened = match.end()
+        elif opened >= 0:
+            last, opened = (opened, match.start()), -1
+    if last is None:
+        return None
+    content = text[last[0] : last[1]]
+    inner = _last_phrase(content, truncated=False)
+    return last[1], inner[1] if inner else content.strip()[: MAX_ANSWER + 1]
+
+
+def _last_phrase(text: str, truncated: bool) -> tuple[int, str] | None:
+    """The last `#### 5`, "Answer: 5" or "the answer is 5.", as (position, content to the end of the line or sentence)."""
+    for start in reversed([match.end() for match in _PHRASE.finditer(text)]):
+        window = text[start : start + MAX_ANSWER + 1]
+        lead = len(window) - len(window.lstrip(" \t\r\n*_:"))
+        end = _SENTENCE_END.search(window, lead)
+        content = window[lead : end.start() if end else len(window)].strip().rstrip("*_").rstrip()
+        complete = end is not None or len(window) > MAX_ANSWER or not truncated
+        if content and complete:
+            return start, content
+    return None

@@ -1,0 +1,73 @@
+"""Units in one spelling each. A unit is compared by name, never converted: 40 cents is not $40, and 1 m is not 100 cm.
+
+Words that change a number ("million") or a claim ("not") are never units, so that "5 million" cannot pass for 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+
+_SPELLINGS = {
+    "degree": "degree degrees deg degs circ",
+    "$": "$ dollar dollars usd",
+    "%": "% percent pct",
+    "cent": "cent cents",
+    "inch": "inch inches in",
+    "foot": "foot feet ft",
+    "mile": "mile miles mi",
+    "yard": "yard yards yd",
+    "m": "m meter meters metre metres",
+    "cm": "cm centimeter centimeters centimetre centimetres",
+    "mm": "mm millimeter millimeters millimetre millimetres",
+    "km": "km kilometer kilometers kilometre kilometres",
+    "g": "g gram grams",
+    "kg": "kg kilogram kilograms",
+    "mg": "mg milligram milligrams",
+    "pound": "pound pounds lb lbs",
+    "ounce": "ounce ounces oz",
+    "liter": "l liter liters litre litres",
+    "ml": "ml milliliter milliliters millilitre millilitres",
+    "second": "second seconds sec secs s",
+    "minute": "minute minutes min mins",
+    "hour": "hour hours hr hrs h",
+    "day": "day days",
+    "unit": "unit units",
+    "mph": "mph",
+    "am": "am a.m. a.m",
+    "pm": "pm p.m. p.m",
+}
+_NORMAL = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+_POWERS = {"square": "^2", "squared": "^2", "sq": "^2", "cubic": "^3", "cubed": "^3"}
+_OTHER_WORDS = """a about above after all also an and approximately are around at be because before below but by can cannot
+could divided dozen each either else equal equals exactly factorial false fifths followed for from greater half halves hundred
+hundredths if infinity into is isn't it less let ln log maybe mean means million billion trillion minus mod modulo more most
+multiplied must negative never no none nor not of off or over perhaps plus point possibly power quarter quarters remainder
+repeating root same since sin cos tan so sixths sqrt tenths than that the then there thirds thousand thousandths thus times to
+true twice undefined unless until up we when where which while with without wrong you"""
+_NEVER = frozenset(_OTHER_WORDS.split())
+
+
+def is_unit_word(word: str, *, known: bool = False) -> bool:
+    """Whether a word may stand behind a number as its unit; `known`: only the units listed here, not any noun."""
+    if known:
+        return word.casefold() in _NORMAL
+    return (
+        word in _NORMAL
+        or word in _POWERS
+        or word[0] in "^_"
+        or word == "per"
+        or (word not in _NEVER and word.isalpha() and len(word) <= 20)
+    )
+
+
+def normal_unit(words: Sequence[str]) -> str:
+    """`["square", "inches"]` and `["inch", "^2"]` to `inch^2`; an unknown noun loses its plural s."""
+    named = [word for word in words if word not in _POWERS and word[0] != "^"]
+    power = next((_POWERS.get(word, word) for word in words if word in _POWERS or word[0] == "^"), "")
+    return " ".join(_NORMAL.get(word) or _singular(word) for word in named) + power
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word

@@ -1,0 +1,261 @@
+"""Scores completions in worker processes that can be killed: the one place where a verifier's deadline is kept.
+
+Outcomes of a verification that does not simply end:
+
+    it runs past its deadline           its process group is killed   value 0, reason `timeout`
+    its process dies (segfault, memory) tried once more, fresh worker  value 0, reason `crash`
+    it raises                           the worker goes on             value None, reason `verifier_error`
+    it cannot be imported               (as above)                     value None, reason `verifier_error`
+
+The clock is the worker's own and starts when the verifier starts running: waiting in the queue, importing it and a busy
+event loop on our side cost nothing. A pool stops hangs and survives crashes. It is not a sandbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import os
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+from rlvr_verifiers.errors import VerifierError
+from rlvr_verifiers.process import WorkerProcess, WorkerSettings
+from rlvr_verifiers.types import Completion, Score, Task
+from rlvr_verifiers.wire import completion_to_wire, pack, task_to_wire
+
+QUICK_S = 0.002
+"""Verifications quicker than this are handed over several at a time, so that the worker never waits for us."""
+MAX_BATCH = 16
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class _Job:
+    number: int
+    verifier: str
+    frame: bytes
+    deadline_s: float
+    answer: asyncio.Future[Score]
+    deaths: int = 0
+
+    def settle(self, score: Score) -> None:
+        if not self.answer.done():  # whoever asked may have been cancelled
+            self.answer.set_result(score)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Outcome:
+    score: Score | None
+    """None: the worker died; try again."""
+    worker_alive: bool
+
+
+class VerifierPool:
+    """Use as `async with VerifierPool(workers=4, deadline_s=5.0) as pool: score = await pool.score(task, completion)`.
+
+    workers: processes; 0 takes one per core, at most 8.
+    deadline_s: seconds a verification may run; `score` can give another.
+    verifiers: names that every worker imports at its start, so that a broken one is an error before training begins.
+    load_deadline_s: seconds an import may take.
+    memory_mb: private writable memory of a worker (RLIMIT_DATA: address space that is only reserved does not count, so
+        libraries with large reservations work). A verifier that needs more counts as crashed. None: no limit.
+    log: file that takes what verifiers print; None sends it to this process's standard error.
+
+    Entering raises VerifierError where a worker does not start or a verifier named in `verifiers` cannot be imported.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        deadline_s: float,
+        *,
+        verifiers: Iterable[str] = (),
+        load_deadline_s: float = 120.0,
+        memory_mb: int | None = 4096,
+        log: Path | None = None,
+    ) -> None:
+        if workers < 0 or deadline_s <= 0 or load_deadline_s <= 0:
+            raise VerifierError(
+                f"a pool needs workers >= 0 and positive deadlines, not {workers} workers, {deadline_s} s and {load_deadline_s} s"
+            )
+        self.workers = workers or min(8, len(os.sched_getaffinity(0)))
+        self.restarts = 0
+        """Workers replaced after a deadline or a crash."""
+        self._deadline_s = deadline_s
+        self._settings = WorkerSettings(tuple(verifiers), load_deadline_s, memory_mb, log)
+        self._numbers = itertools.count()
+        self._queue: asyncio.Queue[_Job] = asyncio.Queue()
+        self._open: dict[int, _Job] = {}
+        self._servers: list[asyncio.Task[None]] = []
+        self._processes: set[WorkerProcess] = set()
+        self._broken: BaseException | None = VerifierError("the verifier pool is not open; use `async with`")
+
+    async def __aenter__(self) -> VerifierPool:
+        try:
+            started = await asyncio.gather(*(self._start() for _ in range(self.workers)), return_exceptions=True)
+            first = [process for process in started if not isinstance(process, BaseException)]
+            for error in started:
+                if isinstance(error, BaseException):
+                    raise error
+        except BaseException:
+            await self._kill_all()
+            raise
+        self._broken = None
+        self._servers = [asyncio.create_task(self._serve(process)) for process in first]
+        for server in self._servers:
+            server.add_done_callback(self._server_ended)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._fail_open(VerifierError("the verifier pool was closed"))
+        for server in self._servers:
+            server.cancel()
+        await asyncio.gather(*self._servers, return_exceptions=True)
+        await self._kill_all()
+
+    async def score(self, task: Task, completion: Completion, *, deadline_s: float | None = None) -> Score:
+        """The verifier's score, or one of the outcomes above; `deadline_s` replaces the pool's.
+
+        Raises VerifierError where the pool is closed or the task is not plain JSON data (`check_task` finds that earlier).
+        """
+        if self._broken is not None:
+            raise VerifierError(str(self._broken)) from self._broken
+        job = self._job(task, completion, self._deadline_s if deadline_s is None else deadline_s)
+        self._open[job.number] = job
+        self._queue.put_nowait(job)
+        try:
+            return await job.answer
+        finally:
+            self._open.pop(job.number, None)
+
+    def _job(self, task: Task, completion: Completion, deadline_s: float) -> _Job:
+        number = next(self._numbers)
+        try:
+            frame = pack({"job": number, "task": task_to_wire(task), "completion": completion_to_wire(completion)})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise VerifierError(f"task {task.id!r} cannot be sent to a worker: {error}; keep it plain JSON data") from error
+        return _Job(number, task.verifier, frame, deadline_s, asyncio.get_running_loop().create_future())
+
+    # -- one server a worker --------------------------------------------------------------------------------------
+
+    async def _serve(self, first: WorkerProcess) -> None:
+        process: WorkerProcess | None = first
+        quick = False
+        while True:
+            jobs = await self._take(quick)
+            begin = time.monotonic()
+            served = 0
+            while jobs:
+                if process is None:
+                    process = await self._start()
+                    self.restarts += 1
+                process.send(b"".join(job.frame for job in jobs))
+                while jobs:
+                    outcome = await self._watch(process, jobs[0])
+                    if outcome.score is not None:
+                        jobs.popleft().settle(outcome.score)
+                        served += 1
+                    if not outcome.worker_alive:
+                        await self._discard(process)
+                        process = None
+                        self._give_back(jobs, keep_first=outcome.score is None)
+                        break
+            quick = process is not None and served > 0 and (time.monotonic() - begin) / served < QUICK_S
+
+    async def _take(self, quick: bool) -> deque[_Job]:
+        """The next job, and a fair share of the waiting ones where verifications are quick."""
+        jobs = deque[_Job]()
+        while not jobs:
+            jobs.append(await self._queue.get())
+            share = min(MAX_BATCH - 1, self._queue.qsize() // self.workers) if quick else 0
+            jobs.extend(self._queue.get_nowait() for _ in range(share))
+            jobs = deque(job for job in jobs if not job.answer.done())
+        return jobs
+
+    def _give_back(self, jobs: deque[_Job], *, keep_first: bool) -> None:
+        """Jobs behind one that killed the worker never started; another worker may take them."""
+        while len(jobs) > keep_first:
+            self._queue.put_nowait(jobs.pop())
+
+    async def _watch(self, process: WorkerProcess, job: _Job) -> _Outcome:
+        """Follows one job through import and execution."""
+        started: float | None = None
+        until = time.monotonic() + self._settings.load_deadline_s
+        while True:
+            try:
+                frame = await process.receive(until)
+            except TimeoutError:
+                dead = process.has_exited()  # a child it left may hold the channel open
+                return self._lost(job, await process.kill(), started) if dead else _Outcome(self._late(job, started), False)
+            except EOFError:
+                return self._lost(job, await process.kill(), started)
+            if frame.get("job") != job.number:
+                return self._lost(job, "sent something else than its result", started)
+            if "started" in frame:
+                started = float(frame["started"])
+                until = started + job.deadline_s
+            elif "score" in frame:
+                score = Score.from_json(frame["score"])
+                late = (
+                    started is not None and score.seconds > job.deadline_s
+                )  # our event loop was too busy to kill it in time
+                return _Outcome(_timed_out(job) if late else score, True)
+
+    def _late(self, job: _Job, started: float | None) -> Score:
+        if started is not None:
+            return _timed_out(job)
+        seconds = self._settings.load_deadline_s
+        return _not_ours(
+            job, f"importing verifier {job.verifier!r} took over {seconds:g} s; raise load_deadline_s or mend it"
+        )
+
+    def _lost(self, job: _Job, how: str, started: float | None) -> _Outcome:
+        job.deaths += 1
+        if job.deaths < 2:
+            return _Outcome(None, False)
+        if started is None:
+            return _Outcome(_not_ours(job, f"the worker {how} twice while it imported verifier {job.verifier!r}"), False)
+        explanation = f"verifier {job.verifier!r}: the worker {how} twice on this completion"
+        return _Outcome(Score(value=0.0, passed=False, reason="crash", explanation=explanation), False)
+
+    # -- life and death -------------------------------------------------------------------------------------------
+
+    async def _start(self) -> WorkerProcess:
+        process = WorkerProcess(self._settings)
+        self._processes.add(process)
+        await process.start()
+        return process
+
+    async def _discard(self, process: WorkerProcess) -> None:
+        await process.kill()
+        self._processes.discard(process)
+
+    async def _kill_all(self) -> None:
+        await asyncio.gather(*(process.kill() for process in self._processes))
+        self._processes.clear()
+
+    def _server_ended(self, server: asyncio.Task[None]) -> None:
+        """A server only ends by itself when no worker can be started any more; then nobody should wait for ever."""
+        if not server.cancelled() and (error := server.exception()) is not None:
+            self._fail_open(error)
+
+    def _fail_open(self, error: BaseException) -> None:
+        self._broken = error
+        for job in self._open.values():
+            if not job.answer.done():
+                job.answer.set_exception(VerifierError(str(error)))
+
+
+def _timed_out(job: _Job) -> Score:
+    explanation = f"verifier {job.verifier!r} was stopped after {job.deadline_s:g} s"
+    return Score(value=0.0, passed=False, reason="timeout", explanation=explanation, seconds=job.deadline_s)
+
+
+def _not_ours(job: _Job, explanation: str) -> Score:
+    return Score(value=None, passed=False, reason="verifier_error", explanation=explanation)

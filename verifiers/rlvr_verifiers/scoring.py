@@ -1,0 +1,73 @@
+"""Runs one verifier on one completion in this process, without a deadline.
+
+A verifier that raises is our failure, not the policy's: the score is None with reason `verifier_error`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+
+from rlvr_verifiers.arguments import clip
+from rlvr_verifiers.errors import VerifierError
+from rlvr_verifiers.protocol import Judgement, LoadedVerifier, as_score
+from rlvr_verifiers.registry import resolve
+from rlvr_verifiers.types import Completion, Score, Task
+
+
+def score_now(task: Task, completion: Completion) -> Score:
+    """Scores here and now; for quick verifiers that are trusted to end. Never raises for what a verifier does.
+
+    Raises VerifierError where the verifier cannot be loaded, or is asynchronous and this thread already runs an event loop.
+    """
+    return run_verifier(resolve(task.verifier), task, completion, _wait)
+
+
+def run_verifier(
+    verifier: LoadedVerifier, task: Task, completion: Completion, wait: Callable[[Awaitable[Judgement]], Judgement]
+) -> Score:
+    """Calls the verifier and makes a Score of what it says, `seconds` included. `wait` finishes an asynchronous one.
+
+    Raises MemoryError (what to do about it depends on whose process this is) and what `wait` raises as VerifierError.
+    """
+    begin = time.perf_counter()
+    try:
+        judgement = verifier.function(task, completion)
+        if isinstance(judgement, Awaitable):
+            judgement = wait(judgement)
+        score = as_score(judgement, verifier.name)
+    except (MemoryError, LoopRunningError):
+        raise
+    except (Exception, SystemExit) as error:
+        score = failure(verifier.name, error)
+    return dataclasses.replace(score, seconds=time.perf_counter() - begin)
+
+
+def failure(name: str, error: BaseException) -> Score:
+    """A verifier's exception as a score: None, with what it was and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    what = f"{type(error).__name__}: {clip(str(error), 300)}"
+    return Score(value=None, passed=False, reason="verifier_error", explanation=f"verifier {name!r} raised {what}{where}")
+
+
+class LoopRunningError(VerifierError):
+    """The caller's mistake, not the verifier's, so it must not become a score."""
+
+
+def _wait(judgement: Awaitable[Judgement]) -> Judgement:
+    import asyncio  # only asynchronous verifiers pay for it
+
+    async def finish() -> Judgement:
+        return await judgement
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(finish())
+    if isinstance(judgement, Coroutine):
+        judgement.close()
+    raise LoopRunningError("score_now met an asynchronous verifier inside an event loop; use a VerifierPool there")
