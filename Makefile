@@ -65,7 +65,7 @@ format: setup ## Let ruff fix and format the code
 LOCK = .venv/bin/uv pip compile --quiet pyproject.toml --extra $(1) --extra gym --extra track --extra dev \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
-lock: setup ## Write exact versions to .ci/locks, after a change of dependencies in pyproject.toml
+lock: $(if $(wildcard .venv/bin/uv),,setup) ## Write exact versions to .ci/locks, after a change of dependencies in pyproject.toml
 	$(call LOCK,cpu) --override .ci/locks/overrides.txt \
 		$(if $(PIP_FIND_LINKS),$(addprefix --find-links ,$(PIP_FIND_LINKS)),--torch-backend=cpu) --output-file .ci/locks/cpu.txt >/dev/null
 	$(call LOCK,cuda) --output-file .ci/locks/cuda.txt >/dev/null
