@@ -83,11 +83,11 @@ class Learner:
         metrics["learning_rate"] = float(self.scheduler.get_last_lr()[0])
         if math.isfinite(norm):
             self.optimizer.step()
+            self.scheduler.step()
             self._publish()
             self.skipped_in_a_row = 0
         else:
             self._skip(norm)
-        self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
         metrics["skipped_updates"] = float(self.skipped)
         return metrics
