@@ -6,7 +6,7 @@
 Where ours departs:
 - β is 0 here, 0.04 in the paper. The paper keeps the policy where its learned reward model can be trusted; a verifier's word
   does not get worse far from the reference, and the reference costs another forward pass. `kl_coef: 0.04` restores the
-  paper's term: estimator and placement are already the paper's.
+  paper's term (estimator and placement are already the paper's), and limits forgetting.
 - ε is not stated in the paper; 0.2 is PPO's.
 - std is the sample standard deviation with 1e-6 added (rlvr/advantages.py); the paper does not say which.
 - 1/G over one question is 1/S over all sequences of the optimizer step: the same when groups are full, well defined when a

@@ -318,6 +318,13 @@ def test_extreme_ratios_stay_finite_and_never_push_the_wrong_way(objective: str,
     assert gradient * advantage <= 0
 
 
+@pytest.mark.parametrize("objective", ["clipped", "sequence_clipped"])
+@pytest.mark.parametrize("log_ratio", [30.0, 800.0])
+def test_a_runaway_token_with_negative_advantage_is_still_pulled_back(objective: str, log_ratio: float) -> None:
+    _, _, gradient = one_token(objective, old=-1.0 - log_ratio, sampled=-1.0 - log_ratio, advantage=-1.0)
+    assert 0 < gradient < math.inf
+
+
 @pytest.mark.parametrize("objective", POLICY_GRADIENTS)
 def test_a_broken_policy_is_not_filtered_out(objective: str) -> None:
     """NaN from the learner must reach the loss, where the step is skipped and counted."""
