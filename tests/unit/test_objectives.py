@@ -189,7 +189,7 @@ def test_loss_and_gradient_are_the_papers(config: AlgorithmConfig, nonfinite: bo
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name_of)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     lengths=st.lists(st.integers(1, LIMIT), min_size=1, max_size=7),
