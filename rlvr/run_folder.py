@@ -1,7 +1,7 @@
 """A run's folder: everything that is written about a run, so that any number in it can be traced to what made it.
 
-    config.yaml      the resolved config
-    manifest.json    versions, commit, machine, command line, hashes of model, adapter, data and verifiers
+    config.yaml      the resolved config; after a resume with another one, the earlier ones as config-1.yaml, ...
+    manifest.json    versions, commit, machine, command line, hashes of what went in; one more record for every resume
     metrics.jsonl    one line a record: stage, step, time, diagnosis, and the metrics of docs/metrics.md
     rollouts/        <stage>-<step>.parquet, one row a completion (rlvr/rollout_table.py)
     evaluations/     <stage>-<step>-<name>.parquet, the same rows
@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from rlvr.errors import RlvrError
+from rlvr.manifest import build_manifest
 from rlvr.redaction import Redactor
 from rlvr.rollout_table import evaluation_table, training_table
 from rlvr.types import Group, Rollout
@@ -53,16 +54,14 @@ class Rewound:
 
 
 class RunFolder:
-    """Writes one run's folder; make it with `create` or `open`."""
+    """Writes one run's folder; make it with `create` or `resume`."""
 
-    def __init__(self, path: Path, redactor: Redactor) -> None:
+    def __init__(self, path: Path, redactor: Redactor | None = None) -> None:
         self.path = path
-        self.redactor = redactor
+        self.redactor = redactor or Redactor()
 
     @classmethod
-    def create(
-        cls, output_dir: Path, name: str, *, config: Mapping[str, Any], manifest: Mapping[str, Any], redactor: Redactor
-    ) -> RunFolder:
+    def create(cls, output_dir: Path, name: str, redactor: Redactor | None = None) -> RunFolder:
         """A new folder `output_dir/name`. Raises RlvrError where one is there already: a run is never overwritten."""
         if RUN_NAME.fullmatch(name) is None:
             raise RlvrError(f"run_name={name!r} is not a plain folder name: use letters, digits and . _ + = @ -, no slash")
@@ -77,22 +76,33 @@ class RunFolder:
                 ) from None
             for part in ("rollouts", "evaluations", "checkpoints"):
                 (path / part).mkdir()
-        folder = cls(path, redactor)
-        write_atomically(path / CONFIG, yaml.safe_dump(redactor.value(config), sort_keys=False, allow_unicode=True))
-        write_atomically(path / MANIFEST, _pretty(redactor.value(manifest)))
-        with writing("the empty metrics", path / METRICS):
             (path / METRICS).touch()
-        return folder
+        return cls(path, redactor)
 
     @classmethod
-    def open(cls, path: Path, *, redactor: Redactor) -> RunFolder:
-        """An existing run, for --resume. Raises RlvrError where it is not one."""
-        missing = [name for name in (CONFIG, MANIFEST, METRICS) if not (path / name).is_file()]
-        if missing:
+    def resume(cls, output_dir: Path, name: str, redactor: Redactor | None = None) -> RunFolder:
+        """The run that `create` made. Raises RlvrError where there is none."""
+        path = output_dir / name
+        if not (path / METRICS).is_file():
+            runs = sorted(file.parent.name for file in output_dir.glob(f"*/{METRICS}"))
+            there = f"the runs there are {', '.join(runs[-5:])}" if runs else "there are no runs in that folder"
             raise RlvrError(
-                f"{path} is not a run folder ({', '.join(missing)} not found): give the folder that `rlvr train` printed"
+                f"cannot resume {path}: it is not a run ({there}); give its run_name=..., or start anew without --resume"
             )
         return cls(path, redactor)
+
+    def describe(self, config: Mapping[str, Any], *, hashes: Mapping[str, str], verifiers: Mapping[str, str]) -> None:
+        """Writes the config and the manifest (see `rlvr.manifest.build_manifest`); a resumed run adds to both and loses neither."""
+        manifest = build_manifest(hashes=hashes, verifiers=verifiers, redactor=self.redactor)
+        text = yaml.safe_dump(self.redactor.value(config), sort_keys=False, allow_unicode=True)
+        if (self.path / MANIFEST).is_file():
+            first = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            manifest = {**first, "resumed": [*first.get("resumed", []), manifest]}
+            earlier = (self.path / CONFIG).read_text(encoding="utf-8")
+            if earlier != text:
+                write_atomically(self.path / f"config-{len(list(self.path.glob('config-*.yaml'))) + 1}.yaml", earlier)
+        write_atomically(self.path / CONFIG, text)
+        write_atomically(self.path / MANIFEST, _pretty(self.redactor.value(manifest)))
 
     @property
     def checkpoints(self) -> Path:

@@ -102,7 +102,7 @@ class _Guarded:
 
 
 def open_trackers(
-    names: Sequence[str], folder: Path, config: Mapping[str, Any], *, redactor: Redactor, warn: Callable[[str], None]
+    names: Sequence[str], folder: Path, config: Mapping[str, Any], *, warn: Callable[[str], None]
 ) -> tuple[Tracker, ...]:
     """Opens the trackers a config names; `config` is sent to them without secrets, `warn` is told when one fails later.
 
@@ -111,7 +111,7 @@ def open_trackers(
     unknown = [name for name in names if name not in TRACKERS]
     if unknown:
         raise RlvrError(f"tracking.trackers: no tracker is called {unknown[0]!r}; there are {', '.join(TRACKERS)}")
-    clean = redactor.value(config)
+    clean = Redactor().value(config)
     return tuple(_Guarded(name, TRACKERS[name](folder, clean), warn) for name in names)
 
 

@@ -25,7 +25,7 @@ SECRET = Redactor({"JUDGE_API_KEY": "s3cr3t-value"})
 
 
 def new_folder(root: Path, name: str = "demo") -> RunFolder:
-    return RunFolder.create(root, name, config={"seed": 1, "lr": 1e-6}, manifest={"started": "now"}, redactor=SECRET)
+    return RunFolder.create(root, name, SECRET)
 
 
 def rollout(task: str, text: str, value: float | None, explanation: str = "", parsed: str | None = None) -> Rollout:
@@ -60,12 +60,26 @@ def full_disk(size_kib: int, path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(path)], check=True)
 
 
-def test_a_new_folder_holds_config_and_manifest(tmp_path: Path) -> None:
+def test_a_described_folder_holds_config_and_manifest(tmp_path: Path) -> None:
     folder = new_folder(tmp_path / "runs")
+    folder.describe({"seed": 1, "lr": 1e-6}, hashes={"model": "sha256:00"}, verifiers={"exact": "1"})
     assert yaml.safe_load((folder.path / "config.yaml").read_text()) == {"seed": 1, "lr": 1e-6}
-    assert json.loads((folder.path / "manifest.json").read_text()) == {"started": "now"}
+    manifest = json.loads((folder.path / "manifest.json").read_text())
+    assert (manifest["hashes"], manifest["verifiers"]) == ({"model": "sha256:00"}, {"exact": "1"})
     assert folder.metrics() == []
     assert folder.checkpoints.is_dir()
+
+
+def test_a_resumed_run_keeps_its_first_manifest_and_config(tmp_path: Path) -> None:
+    new_folder(tmp_path).describe({"steps": 1}, hashes={"model": "a"}, verifiers={})
+    for steps in (1, 2, 3):
+        resumed = RunFolder.resume(tmp_path, "demo", SECRET)
+        resumed.describe({"steps": steps}, hashes={"model": "b"}, verifiers={})
+    manifest = json.loads((resumed.path / "manifest.json").read_text())
+    assert manifest["hashes"] == {"model": "a"}
+    assert [later["hashes"] for later in manifest["resumed"]] == [{"model": "b"}] * 3
+    texts = [(resumed.path / name).read_text() for name in ("config-1.yaml", "config-2.yaml", "config.yaml")]
+    assert texts == ["steps: 1\n", "steps: 2\n", "steps: 3\n"]
 
 
 def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
@@ -82,18 +96,16 @@ def test_a_run_name_cannot_leave_the_output_folder(tmp_path: Path, name: str) ->
 
 
 def test_opening_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RlvrError, match="not a run folder"):
-        RunFolder.open(tmp_path, redactor=SECRET)
+    with pytest.raises(RlvrError, match=r"demo: it is not a run \(there are no runs in that folder\)"):
+        RunFolder.resume(tmp_path, "demo")
+    new_folder(tmp_path)
+    with pytest.raises(RlvrError, match=r"dmeo: it is not a run \(the runs there are demo\)"):
+        RunFolder.resume(tmp_path, "dmeo")
 
 
 def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:
-    folder = RunFolder.create(
-        tmp_path,
-        "r",
-        config={"args": {"api_key": "x", "note": "s3cr3t-value"}},
-        manifest={"command": ["s3cr3t-value"]},
-        redactor=SECRET,
-    )
+    folder = new_folder(tmp_path)
+    folder.describe({"args": {"api_key": "x", "note": "s3cr3t-value"}}, hashes={"judge": "s3cr3t-value"}, verifiers={})
     folder.log_metrics("rl", 1, {"loss": 1.0}, diagnosis="judge said: bad key s3cr3t-value")
     group = Group(
         task=rollout("t", "", 1.0).task, rollouts=(rollout("t", "s3cr3t-value", 0.0, explanation="key s3cr3t-value"),)
@@ -125,7 +137,7 @@ def test_a_torn_last_line_is_dropped_and_the_next_record_is_whole(tmp_path: Path
         folder.log_metrics("rl", step, {"loss": 0.5})
     with (folder.path / "metrics.jsonl").open("ab") as file:
         file.write(torn)
-    reopened = RunFolder.open(folder.path, redactor=SECRET)
+    reopened = RunFolder.resume(tmp_path, folder.path.name, SECRET)
     assert [r["step"] for r in reopened.metrics()] == [1, 2]
     reopened.log_metrics("rl", 3, {"loss": 0.25})
     assert [r["step"] for r in reopened.metrics()] == [1, 2, 3]

@@ -10,7 +10,7 @@ import pytest
 
 from rlvr import trackers
 from rlvr.errors import RlvrError
-from rlvr.redaction import REDACTED, Redactor
+from rlvr.redaction import REDACTED
 from rlvr.trackers import open_trackers, wandb_mode
 
 
@@ -37,9 +37,7 @@ def test_a_failing_tracker_is_named_once_and_the_run_goes_on(tmp_path: Path, mon
         trackers.TRACKERS, "recorder", lambda folder, config: made.append(Recorder(folder, config)) or made[-1]
     )
     warnings: list[str] = []
-    (tracker,) = open_trackers(
-        ["recorder"], tmp_path, {"api_key": "x", "seed": 1}, redactor=Redactor({}), warn=warnings.append
-    )
+    (tracker,) = open_trackers(["recorder"], tmp_path, {"api_key": "x", "seed": 1}, warn=warnings.append)
     for step in range(1, 6):
         tracker.log(step, {"loss": 1.0})
     tracker.close()
@@ -51,7 +49,7 @@ def test_a_failing_tracker_is_named_once_and_the_run_goes_on(tmp_path: Path, mon
 def test_a_healthy_tracker_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(tmp_path, {})
     monkeypatch.setitem(trackers.TRACKERS, "recorder", lambda folder, config: recorder)
-    (tracker,) = open_trackers(["recorder"], tmp_path, {}, redactor=Redactor({}), warn=pytest.fail)
+    (tracker,) = open_trackers(["recorder"], tmp_path, {}, warn=pytest.fail)
     tracker.close()
     assert recorder.closed
 
@@ -62,12 +60,12 @@ def test_a_missing_package_is_one_clear_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(RlvrError, match=rf"names {name}, which cannot be imported .*`pip install 'rlvr\[track\]'"):
-        open_trackers([name], tmp_path, {}, redactor=Redactor({}), warn=pytest.fail)
+        open_trackers([name], tmp_path, {}, warn=pytest.fail)
 
 
 def test_an_unknown_tracker_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RlvrError, match="'mlflow'; there are tensorboard, wandb"):
-        open_trackers(["mlflow"], tmp_path, {}, redactor=Redactor({}), warn=pytest.fail)
+        open_trackers(["mlflow"], tmp_path, {}, warn=pytest.fail)
 
 
 def test_wandb_never_waits_for_a_login(tmp_path: Path) -> None:
