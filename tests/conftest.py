@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,16 @@ import pytest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+# Tests reach no hub and report to nobody, on any machine; set before anything reads it, and inherited by every process they start.
+for name, value in {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_NO_USAGE_STATS": "1",
+    "WANDB_MODE": "offline",
+}.items():
+    os.environ.setdefault(name, value)
 
 SPECIAL_TOKENS = PAD, BOS, EOS = ["<|pad|>", "<|im_start|>", "<|im_end|>"]  # their ids are 0, 1, 2
 
