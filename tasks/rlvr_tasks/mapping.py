@@ -11,7 +11,7 @@ import difflib
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict, Unpack
@@ -41,6 +41,10 @@ class MappingOptions(TypedDict, total=False):
     demonstration: Annotated[
         str | dict[str, str],
         Field(description="column to teach in SFT, or {column, remove: regex, append: template with {gold}}"),
+    ]
+    unreadable_golds: Annotated[
+        Literal["refuse", "drop"],
+        Field(description="rows whose gold the verifier cannot read: refuse the file (default), or drop them"),
     ]
     filter: Annotated[dict[str, Any], Field(description="column: value, or list of values, that a row must have")]
 

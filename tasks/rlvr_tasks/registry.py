@@ -94,7 +94,7 @@ def load_tasks(config: Mapping[str, Any] | SourceConfig, *, check_golds: bool = 
 
 
 def open_stream(
-    configs: Sequence[Mapping[str, Any] | SourceConfig], *, seed: int, shuffle: bool = True, check_golds: bool = True
+    configs: Sequence[Mapping[str, Any] | SourceConfig], seed: int, *, shuffle: bool = True, check_golds: bool = True
 ) -> TaskSource:
     """One endless stream over the sources, mixed by weight; each finite source is shuffled anew every epoch."""
     if not configs:
@@ -133,9 +133,8 @@ def check_answers(tasks: Sequence[Task], origin: str) -> None:
         if problem:
             problems.append(f"{task.id}: {problem}")
     if problems:
-        raise TaskError(
-            listed(f"{origin}: {len(problems)} of {len(tasks)} tasks have a gold that cannot be judged", problems)
-        )
+        headline = f"{origin}: {len(problems)} of {len(tasks)} tasks have a gold that cannot be judged; correct or leave out those rows"
+        raise TaskError(listed(f"{headline} (files: `unreadable_golds: drop`)", problems))
 
 
 def _finite(name: str, tasks: Sequence[Task], limit: int | None, check_golds: bool) -> Sequence[Task]:

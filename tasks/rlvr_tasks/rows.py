@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.record import content_id
+from rlvr_verifiers.registry import check_task
 from rlvr_verifiers.types import Task
+
+logger = logging.getLogger(__name__)
 
 SHOWN = 10
 """Bad rows spelled out in one error; the rest is counted."""
@@ -60,6 +64,14 @@ def tasks_from_rows(
     if not tasks:
         raise TaskError(f"{origin}: no tasks ({read} rows read); check the path, the split and the filter")
     return tuple(tasks)
+
+
+def readable(tasks: tuple[Task, ...], origin: str) -> tuple[Task, ...]:
+    """Only tasks whose gold their verifier can use; how many were dropped is logged."""
+    kept = tuple(task for task in tasks if not task.verifier or check_task(task) is None)
+    if len(kept) < len(tasks):
+        logger.warning("%s: dropped %d of %d tasks: unreadable golds", origin, len(tasks) - len(kept), len(tasks))
+    return kept
 
 
 def listed(headline: str, problems: Sequence[str]) -> str:

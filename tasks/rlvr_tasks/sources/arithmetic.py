@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from rlvr_tasks.answer_forms import exact_integer, exact_text, stated
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.mapping import Template
 from rlvr_tasks.procedural import ProceduralTasks
@@ -28,9 +29,6 @@ TRIES = 2_000
 
 DEFAULT_TEMPLATE = '{question}\nEnd with "Answer: " and the result.'
 BOXED_TEMPLATE = "{question}\nPut the result in \\boxed{{}}."
-
-EXACT_PATTERN = r"(?m)^[ \t]*Answer:[ \t]*(\S.*)$"
-EXACT_BOXED_PATTERN = r"\\boxed\{([^{}]*)\}"
 
 Side = Literal["train", "eval"]
 
@@ -50,7 +48,11 @@ def arithmetic(
 ) -> Sequence[Task]:
     """Arithmetic, comparison, list and word problems with demonstrations."""
     names = _kinds(kinds)
-    exact_args = {"pattern": EXACT_BOXED_PATTERN if boxed else EXACT_PATTERN}
+    verifiers: dict[str, tuple[str, dict[str, Any]]] = {
+        "number": ("math", {}),
+        "integer": ("exact", exact_integer(boxed=boxed)),
+        "text": ("exact", exact_text(boxed=boxed)),
+    }
     numbers = Numbers(digits=_bounds("digits", digits, 1, 12), terms=_bounds("terms", terms, 2, 100))
     shape = Template.parse(template or (BOXED_TEMPLATE if boxed else DEFAULT_TEMPLATE), "template")
     if not any(column == "question" for _, column in shape.parts):
@@ -60,18 +62,18 @@ def arithmetic(
     def make(index: int) -> Task:
         name, draw = drawn[index]
         problem = KINDS[name].pose(draw)
-        form = f"\\boxed{{{problem.answer}}}" if boxed else f"Answer: {problem.answer}"
+        verifier, verifier_args = verifiers[KINDS[name].judged_as]
         user: Message = {"role": "user", "content": shape.fill({"question": problem.question})}
         return Task(
             id=f"{name}-{_key(name, draw)[:16]}",
             prompt=({"role": "system", "content": system}, user) if system else (user,),
-            verifier="exact" if KINDS[name].exact else "math",
-            verifier_args=exact_args if KINDS[name].exact else {},
+            verifier=verifier,
+            verifier_args=verifier_args,
             answer=problem.answer,
             data_source=f"arithmetic/{name}",
             ability="arithmetic",
             split=split,
-            info={"demonstration": f"{problem.working}\n{form}"},
+            info={"demonstration": f"{problem.working}\n{stated(problem.answer, boxed=boxed)}"},
         )
 
     return ProceduralTasks(make, range(size))

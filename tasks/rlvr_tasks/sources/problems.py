@@ -9,6 +9,7 @@ import dataclasses
 import random
 import statistics
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 Draw = tuple[int, ...]
 
@@ -46,8 +47,8 @@ class Kind:
     draw: Callable[[random.Random, Numbers], Draw]
     """Numbers of one problem; () where this draw cannot make one."""
     pose: Callable[[Draw], Problem]
-    exact: bool = False
-    """The answer is judged as text, because order counts in it."""
+    judged_as: Literal["number", "integer", "text"] = "number"
+    """`integer`: the question is an expression or nearly one, and must not be accepted back. `text`: order counts."""
 
 
 def _pair(generator: random.Random, numbers: Numbers) -> Draw:
@@ -230,17 +231,17 @@ def _joined(numbers: tuple[int, ...] | list[int]) -> str:
 
 
 KINDS: Mapping[str, Kind] = {
-    "add": Kind(draw=_pair, pose=_pose_add),
-    "chain": Kind(draw=_signed_terms, pose=_pose_chain),
+    "add": Kind(draw=_pair, pose=_pose_add, judged_as="integer"),
+    "chain": Kind(draw=_signed_terms, pose=_pose_chain, judged_as="integer"),
     "compare": Kind(draw=_different_pair, pose=_pose_compare),
     "count": Kind(draw=_list, pose=_pose_count),
     "count_above": Kind(draw=_list_with_bound, pose=_pose_count_above),
     "largest": Kind(draw=_list, pose=_pose_largest),
     "median": Kind(draw=_odd_list, pose=_pose_median),
-    "multiply": Kind(draw=_pair, pose=_pose_multiply),
+    "multiply": Kind(draw=_pair, pose=_pose_multiply, judged_as="integer"),
     "second_largest": Kind(draw=_list, pose=_pose_second_largest),
     "smallest": Kind(draw=_list, pose=_pose_smallest),
-    "sort": Kind(draw=_list, pose=_pose_sort, exact=True),
-    "subtract": Kind(draw=_falling_pair, pose=_pose_subtract),
-    "word": Kind(draw=_story, pose=_pose_word),
+    "sort": Kind(draw=_list, pose=_pose_sort, judged_as="text"),
+    "subtract": Kind(draw=_falling_pair, pose=_pose_subtract, judged_as="integer"),
+    "word": Kind(draw=_story, pose=_pose_word, judged_as="integer"),
 }

@@ -9,6 +9,7 @@ hash of the question decides between train and eval, so that the two sides share
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -19,10 +20,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from rlvr_tasks.answer_forms import exact_integer, exact_text
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.mapping import Template
 from rlvr_tasks.procedural import ProceduralTasks
-from rlvr_tasks.sources.arithmetic import EXACT_PATTERN
 from rlvr_verifiers.types import Message, Task
 
 EVAL_SHARE = 0.2
@@ -30,21 +31,24 @@ EVAL_SHARE = 0.2
 TRIES = 200
 """Draws for a question of the wanted side; all fail with probability 1e-19 on the eval side, where questions vary."""
 GENERATOR_SEEDS = 2**31 - 1
+CACHED = 10_000
+"""Tasks kept once made: some generators take a tenth of a second."""
 
 DEFAULT_TEMPLATE = '{question}\nEnd with a line "Answer: " and the answer.'
+BOXED_TEMPLATE = "{question}\nPut the answer in \\boxed{{}}."
 
-MATH = frozenset(
+INTEGER = frozenset(
     {
         "aiw", "basic_arithmetic", "binary_alternation", "chain_sum", "circuit_logic", "count_bits", "count_primes",
-        "decimal_chain_sum", "dice", "gcd", "gsm_symbolic", "largest_island", "lcm", "leg_counting", "letter_counting", "maze",
+        "gcd", "gsm_symbolic", "largest_island", "lcm", "leg_counting", "letter_counting", "maze",
         "number_sequence", "products", "rectangle_count", "rotten_oranges", "self_reference", "simple_equations",
         "simple_geometry",
     }
 )  # fmt: skip
-"""The answer is one number."""
-EXACT = frozenset(
+"""The answer is one integer."""
+TEXT = frozenset(
     {
-        "base_conversion", "bf", "caesar_cipher", "calendar_arithmetic", "color_cube_rotation", "course_schedule",
+        "base_conversion", "caesar_cipher", "calendar_arithmetic", "color_cube_rotation", "course_schedule",
         "family_relationships", "isomorphic_strings", "mahjong_puzzle", "needle_haystack", "ransom_note", "spell_backward",
         "string_manipulation", "string_splitting", "string_synthesis", "syllogism", "zebra_puzzles",
     }
@@ -60,8 +64,12 @@ REFUSED: Mapping[str, str] = {
     "fraction_simplification": "the fraction in the question is equal to the answer, so an echo would be right",
     "game_of_life_halting": "its answers do not depend on the text that its own scorer is given; half of all guesses are right",
     "acre": "its questions come from a table of fixed length, not from a generator",
-    "list_functions": "its questions come from a table of fixed length, not from a generator",
+    **dict.fromkeys(
+        ("decimal_chain_sum", "decimal_arithmetic", "dice"),
+        "its answer is no integer, and a verifier that takes decimals or fractions would accept the question back as the answer",
+    ),
     "coin_flip": "its answer is a rounded decimal, to which exact comparison is unfair",
+    "bf": "its generator writes to standard output",
     "composite": "it mixes other data sets; list those as sources of their own",
 }
 OTHERWISE = "more than one answer can be right, or its answer is not one plain line"
@@ -77,23 +85,27 @@ def reasoning_gym(
     args: Annotated[
         dict[str, Any] | None, Field(description="the data set's own configuration, e.g. {min_terms: 2}")
     ] = None,
-    template: Annotated[str | None, Field(description="the prompt around {question}; default asks for `Answer: `")] = None,
+    boxed: Annotated[bool, Field(description="answers as \\boxed{57} instead of `Answer: 57`")] = False,
+    template: Annotated[
+        str | None, Field(description="the prompt around {question}; default asks for the answer form")
+    ] = None,
     system: Annotated[str | None, Field(description="system message put before every prompt")] = None,
 ) -> Sequence[Task]:
     """Procedural tasks of reasoning-gym that our own verifiers can judge (pip install 'rlvr[gym]')."""
     item = _generator(name, args or {})
-    shape = Template.parse(template or DEFAULT_TEMPLATE, "template")
+    shape = Template.parse(template or (BOXED_TEMPLATE if boxed else DEFAULT_TEMPLATE), "template")
     version = importlib.metadata.version("reasoning-gym")
-    numeric = name in MATH
+    verifier_args = exact_integer(boxed=boxed) if name in INTEGER else exact_text(boxed=boxed, ignore_case=True)
 
+    @functools.lru_cache(CACHED)
     def make(index: int) -> Task:
         question, answer, metadata = _drawn(item, name, split, seed, index)
         user: Message = {"role": "user", "content": shape.fill({"question": question})}
         return Task(
             id=f"{name}-{split}-{seed}-{index}-{_hash(question)[:8]}",
             prompt=({"role": "system", "content": system}, user) if system else (user,),
-            verifier="math" if numeric else "exact",
-            verifier_args={} if numeric else {"pattern": EXACT_PATTERN, "ignore_case": True},
+            verifier="exact",
+            verifier_args=verifier_args,
             answer=answer,
             data_source=f"reasoning_gym/{name}",
             ability="reasoning",
@@ -123,18 +135,19 @@ def _generator(name: str, config: Mapping[str, Any]) -> Callable[[int], Item]:
             gym: Any = importlib.import_module("reasoning_gym")
     except ImportError as error:
         raise TaskError(f"reasoning_gym: the package cannot be imported ({error}); pip install 'rlvr[gym]'") from error
-    if name not in MATH | EXACT:
+    if name not in INTEGER | TEXT:
         raise TaskError(_refusal(name, gym.factory.DATASETS))
     for key in ("seed", "size"):
         if key in config:
             raise TaskError(f"reasoning_gym: {key!r} stands beside `args`, not in it")
     try:
-        dataset = gym.create_dataset(name, seed=0, size=GENERATOR_SEEDS, **config)
+        gym.create_dataset(name, seed=0, size=1, **config)
     except (TypeError, ValueError, AssertionError) as error:
         raise TaskError(f"reasoning_gym: {name!r} refuses its args ({error}); see its configuration class") from error
 
     def item(generator_seed: int) -> Item:
-        entry: Mapping[str, Any] = dataset[generator_seed]
+        # A data set of one: some of them make a table of `size` entries, and index 0 is the only one all share.
+        entry: Mapping[str, Any] = gym.create_dataset(name, seed=generator_seed, size=1, **config)[0]
         metadata: dict[str, Any] = json.loads(json.dumps(entry.get("metadata") or {}, default=str))
         return str(entry["question"]).strip(), str(entry["answer"]).strip(), metadata
 
@@ -143,11 +156,11 @@ def _generator(name: str, config: Mapping[str, Any]) -> Callable[[int], Item]:
 
 def _refusal(name: str, known: Mapping[str, Any]) -> str:
     if name not in known:
-        close = difflib.get_close_matches(name, MATH | EXACT, 1)
+        close = difflib.get_close_matches(name, INTEGER | TEXT, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"reasoning_gym: no data set {name!r}; {hint}offered: {', '.join(sorted(MATH | EXACT))}"
+        return f"reasoning_gym: no data set {name!r}; {hint}offered: {', '.join(sorted(INTEGER | TEXT))}"
     reason = REFUSED.get(name, OTHERWISE)
-    return f"reasoning_gym: {name!r} is not offered: {reason}; offered: {', '.join(sorted(MATH | EXACT))}"
+    return f"reasoning_gym: {name!r} is not offered: {reason}; offered: {', '.join(sorted(INTEGER | TEXT))}"
 
 
 def _hash(text: str) -> str:

@@ -1,0 +1,1 @@
+"""One file a command of `rlvr` that is more than a few lines."""
