@@ -21,7 +21,7 @@ from rich.text import Text
 from rlvr.printable import visible
 
 STEPS_IN_ETA = 20
-SPLIT_WIDTH = 32
+SPLIT_WIDTH = 24
 LONGEST_NOTE_LINE = 2000
 PHASES = {"rollout": "cyan", "verify": "magenta", "update": "green", "sync": "yellow", "other": "bright_black"}
 
@@ -146,7 +146,7 @@ def fine_print(metrics: Mapping[str, float]) -> list[str]:
         ("learning_rate", "lr {:.2g}", 1.0),
         ("entropy", "entropy {:.2f}", 1.0),
         ("kl", "kl {:.4f}", 1.0),
-        ("engine_gap/mean", "engine gap {:.3f}", 1.0),
+        ("engine_gap", "engine gap {:.3f}", 1.0),
     ]
     return _formatted(metrics, shown)
 
