@@ -21,6 +21,10 @@ _LEADING_LETTER = re.compile(r"\(?([A-Z])(?:\)|[.:)](?=\s|$)|(?=\s*$)|(?=[,;]|\s
 _FURTHER_LETTER = re.compile(r"\(([A-Z])\)|(?:\b(?:or|and)\b|[,/&])\s*\(?([A-HJ-Z])(?![A-Za-z0-9'])")
 
 
+MAX_BARE = 20
+"""Characters of a turn that is nothing but its letter."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
     letters: str
@@ -83,6 +87,8 @@ def _stated(text: str, truncated: bool) -> tuple[str, ...]:
     if found is not None:
         return found.parts
     whole = text.strip()
+    if len(whole) > MAX_BARE:
+        return ()
     return (whole,) if not truncated and _LEADING_LETTER.fullmatch(_WRAPPER.sub("", whole).strip()) else ()
 
 

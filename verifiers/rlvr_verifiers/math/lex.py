@@ -38,7 +38,7 @@ _TOKEN = re.compile(
     | (?P<number> \d+ (?: (?:,\\!|\{,\}|\\,|\\!) \s? \d{3} (?!\d) )* (?:\.\d+)? | \.\d+ )
     | \\(?:text|mbox|textrm|textbf|textit|mathrm|mathbf|mathit|mathsf|operatorname) \s? \{ (?P<text> [^{}]* ) \}
     | (?P<command> \\[a-zA-Z]+ )
-    | (?P<word> [^\W\d_]+ )
+    | (?P<word> [ap]\.m\b\.? | [^\W\d_]+ )
     | (?P<mark> \\. | . )
     """,
     re.VERBOSE | re.DOTALL,

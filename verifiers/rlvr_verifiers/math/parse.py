@@ -26,7 +26,7 @@ from rlvr_verifiers.math.tree import (
     Text,
     Union,
 )
-from rlvr_verifiers.math.units import SCALES, is_unit_word, normal_unit
+from rlvr_verifiers.math.units import SCALES, is_power, is_unit_word, normal_unit
 
 MAX_LENGTH = 2_000
 """Characters of one answer."""
@@ -259,6 +259,8 @@ class _Parser:
             return ""
         if len(words) > MAX_UNIT_WORDS or not all(is_unit_word(word) for word in words):
             raise UnreadableError(f"{' '.join(words)[:60]!r} is not a unit")
+        if all(is_power(word) for word in words):
+            raise UnreadableError(f"{words[0]!r} without a unit")
         return normal_unit(words)
 
     def _degree_follows(self) -> bool:
@@ -436,7 +438,9 @@ class _Parser:
         if word == "sqrt" and self._peek().text in ("(", "{"):
             return Root(2, *_operands(self._argument()))
         if len(word) == 2 and not is_unit_word(word, known=True):
-            return Product((Symbol(word[0]), Symbol(word[1])))
+            self._position -= 1  # one letter now, the other as a factor of its own: the exponent of `ab^2` is b's
+            self._tokens[self._position] = Token("word", word[1], token.start + 1, token.end)
+            return Symbol(word[0])
         raise UnreadableError(f"{word[:40]!r} is not part of an expression")
 
     def _command(self, token: Token) -> Node:

@@ -62,10 +62,15 @@ def is_unit_word(word: str, *, known: bool = False) -> bool:
     )
 
 
+def is_power(word: str) -> bool:
+    """Whether the word raises a unit to a power: `square`, `^2`."""
+    return word in _POWERS or word[0] == "^"
+
+
 def normal_unit(words: Sequence[str]) -> str:
     """`["square", "inches"]` and `["inch", "^2"]` to `inch^2`; an unknown noun loses its plural s."""
-    named = [word for word in words if word not in _POWERS and word[0] != "^"]
-    power = next((_POWERS.get(word, word) for word in words if word in _POWERS or word[0] == "^"), "")
+    named = [word for word in words if not is_power(word)]
+    power = next((_POWERS.get(word, word) for word in words if is_power(word)), "")
     return " ".join(_NORMAL.get(word) or _singular(word) for word in named) + power
 
 

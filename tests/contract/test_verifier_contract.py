@@ -1,0 +1,219 @@
+"""What every built-in verifier promises: the same score each time and in every thread, no exception whatever the text."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rlvr_verifiers.registry import BUILT_IN, check_task, resolve, version_of
+from rlvr_verifiers.scoring import score_now
+from rlvr_verifiers.types import Completion, Score, Task
+from rlvr_verifiers.wire import FrameBuffer, pack
+
+
+def task(verifier: str, answer: str, **arguments: Any) -> Task:
+    prompt = ({"role": "user", "content": "Which?"},)
+    return Task(id=f"{verifier}-1", prompt=prompt, verifier=verifier, answer=answer, verifier_args=arguments)
+
+
+# For every built-in: a task, a completion that passes it, and one that does not.
+SAMPLES: dict[str, tuple[Task, str, str]] = {
+    "exact": (task("exact", "Paris", tag="answer"), "<answer>Paris</answer>", "<answer>Rome</answer>"),
+    "regex": (task("regex", r"[A-Z]\w+ \d{4}"), "March 1999", "march 1999"),
+    "format": (task("format", "", tags=["think", "answer"]), "<think>a</think><answer>b</answer>", "<answer>b</answer>"),
+    "choice": (task("choice", "B", count=4), "Answer: B", "Answer: C"),
+    "math": (task("math", r"\frac{3}{4}"), r"\boxed{0.75}", r"\boxed{0.74}"),
+    "multi": (
+        task(
+            "multi",
+            "42",
+            verifiers=[{"name": "math"}, {"name": "format", "weight": 0, "args": {"once": ["boxed"]}, "gate": True}],
+        ),
+        r"\boxed{42}",
+        "#### 42",
+    ),
+}
+
+MEGABYTE = 1_000_000
+HOSTILE = {
+    "empty": "",
+    "space": " \n\t",
+    "nul": "\x00" * 100,
+    "surrogates": "\ud800\udfff \\boxed{\udc80}",
+    "megabyte": "a" * MEGABYTE,
+    "megabyte of boxes": "\\boxed{" * (MEGABYTE // 7),
+    "megabyte of closed boxes": "\\boxed{1}, " * (MEGABYTE // 11),
+    "megabyte of braces": "{" * MEGABYTE,
+    "megabyte in a box": "\\boxed{" + "1" * MEGABYTE + "}",
+    "megabyte of markers": "answer: " * (MEGABYTE // 8),
+    "megabyte of hashes": "#### " * (MEGABYTE // 5),
+    "megabyte of tags": "<answer>" * (MEGABYTE // 8),
+    "megabyte of closing tags": "<answer></answer>" * (MEGABYTE // 17),
+    "megabyte of thoughts": "<think></think>" * (MEGABYTE // 15),
+    "megabyte of code": "`" * MEGABYTE,
+    "megabyte of digits and spaces": "1 " * (MEGABYTE // 2),
+    "deep parentheses": "\\boxed{" + "(" * 900 + "1" + ")" * 900 + "}",
+    "deep fractions": "\\boxed{" + "\\frac{1}{" * 200 + "1" + "}" * 200 + "}",
+    "deep lists": "\\boxed{" + "(1," * 400 + "1" + ")" * 400 + "}",
+    "nested plus-minus": "\\boxed{" + "\\{1\\pm" * 200 + "1" + "\\}" * 200 + "}",
+    "tower": "\\boxed{9^{9^{9^{9^{9}}}}}",
+    "power of a sum": "\\boxed{(a+b+c+d+e+f+g+h)^{64}}",
+    "product of sums": "\\boxed{" + "(a+b+c+d)" * 200 + "}",
+    "sum of fractions": "\\boxed{" + "+".join(f"\\frac{{1}}{{x+{n}}}" for n in range(100)) + "}",
+    "huge digits": "\\boxed{" + "7" * 1999 + "}",
+    "huge exponent": "\\boxed{1e999999}",
+    "many roots": "\\boxed{" + "+".join(f"\\sqrt{{{n}}}" for n in range(999_999_000_000, 999_999_000_050)) + "}",
+    "code": "\\boxed{__import__('os').system('touch /tmp/owned')}",
+    "format string": "\\boxed{%s%n{0.__class__}}",
+    "many letters": "Answer: " + ", ".join("ABCDEFGH" * 100),
+    "right to left": "\\boxed{\u202e42}",
+}
+
+
+def same(score: Score) -> Score:
+    return dataclasses.replace(score, seconds=0.0)
+
+
+def test_every_built_in_has_a_sample_here() -> None:
+    assert SAMPLES.keys() == BUILT_IN.keys()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_right_passes_and_wrong_does_not(name: str) -> None:
+    sample, right, wrong = SAMPLES[name]
+    assert check_task(sample) is None
+    passed, failed = score_now(sample, Completion(text=right)), score_now(sample, Completion(text=wrong))
+    assert (passed.passed, passed.reason) == (True, "ok")
+    assert passed.value is not None
+    assert passed.value > 0
+    assert (failed.passed, failed.value) == (False, 0.0)
+    assert failed.reason != "ok"
+    assert failed.explanation
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_an_unknown_argument_is_refused_at_load(name: str) -> None:
+    sample = SAMPLES[name][0]
+    problem = check_task(dataclasses.replace(sample, verifier_args={**sample.verifier_args, "surprise": 1}))
+    assert problem is not None
+    assert "surprise" in problem
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_gold_alone_an_echo_and_nothing_do_not_pass(name: str) -> None:
+    sample = SAMPLES[name][0]
+    for text in ("", " ", "Which?", "I do not know."):
+        assert not score_now(sample, Completion(text=text)).passed, text
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_hostile_text_is_scored_zero_soon_and_the_same_each_time(name: str, hostile: str) -> None:
+    sample = SAMPLES[name][0]
+    completion = Completion(text=HOSTILE[hostile])
+    begin = time.process_time()
+    score = score_now(sample, completion)
+    seconds = time.process_time() - begin
+    assert score.value == 0.0, score
+    assert not score.passed
+    declared = resolve(name).reasons
+    assert declared is None or score.reason in declared
+    assert same(score_now(sample, completion)) == same(score)
+    assert seconds < 1.0  # measured: 0.1 at most; the bound only has to tell linear from quadratic
+    assert [Score.from_json(frame) for frame in FrameBuffer().feed(pack(score.to_json()))] == [score]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(exclude_categories=()), max_size=60), finish=st.sampled_from(["stop", "length", "abort"]))
+def test_no_text_raises(name: str, text: str, finish: Any) -> None:
+    sample = SAMPLES[name][0]
+    for wrapped in (text, f"\\boxed{{{text}}}", f"Answer: {text}", f"<think>a</think><answer>{text}</answer>"):
+        score = score_now(sample, Completion(text=wrapped, finish_reason=finish))
+        assert score.value is not None, score
+        assert math.isfinite(score.value)
+
+
+GRAMMAR = [
+    "1",
+    "2",
+    "x",
+    "i",
+    "+",
+    "-",
+    "^",
+    "/",
+    "(",
+    ")",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "_",
+    "%",
+    "$",
+    "=",
+    " ",
+    ".",
+    "5 cm",
+    "or",
+    "and",
+]
+GRAMMAR += [
+    r"\frac",
+    r"\sqrt",
+    r"\pm",
+    r"\pi",
+    r"\infty",
+    r"\cup",
+    r"\{",
+    r"\}",
+    r"\text{a}",
+    r"^\circ",
+    r"\cdot",
+    r"\%",
+    r"\$",
+    r"\in",
+]
+
+
+def test_math_never_raises_on_a_shuffle_of_its_own_grammar() -> None:
+    random_source = random.Random(0)
+    samples = [
+        SAMPLES["math"][0],
+        task("math", r"(1, \sqrt2)"),
+        task("math", r"\{1,2\}"),
+        task("math", "5 cm"),
+        task("math", "east"),
+    ]
+    for _ in range(6_000):
+        answer = "".join(random_source.choices(GRAMMAR, k=random_source.randint(1, 14)))
+        assert score_now(random_source.choice(samples), Completion(text=f"\\boxed{{{answer}}}")).value is not None, answer
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_sixteen_threads_say_what_one_says(name: str) -> None:
+    sample, right, wrong = SAMPLES[name]
+    completions = [
+        Completion(text=text) for text in (right, wrong, HOSTILE["deep lists"], HOSTILE["tower"], "Answer: 7") * 20
+    ]
+    serial = [same(score_now(sample, completion)) for completion in completions]
+    with ThreadPoolExecutor(16) as threads:
+        assert [
+            same(score) for score in threads.map(lambda completion: score_now(sample, completion), completions)
+        ] == serial
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_version_names_distribution_and_source(name: str) -> None:
+    assert version_of(name).startswith("rlvr ")
+    assert len(version_of(name).rpartition("sha256:")[2]) == 16
