@@ -21,7 +21,7 @@ from rich.text import Text
 from rlvr.printable import visible
 
 STEPS_IN_ETA = 20
-SPLIT_WIDTH = 24
+SPLIT_WIDTH = 20
 LONGEST_NOTE_LINE = 2000
 PHASES = {"rollout": "cyan", "verify": "magenta", "update": "green", "sync": "yellow", "other": "bright_black"}
 
@@ -168,7 +168,7 @@ def _split_bar(split: Iterable[tuple[str, float]], step_s: float | None) -> Text
         bar.append("█" * round(share * SPLIT_WIDTH), style=PHASES[phase])
         legend.append(f"  {phase} ", style=PHASES[phase]).append(f"{100 * share:.0f} %")
     if step_s is not None:
-        legend.append(f"   {step_s:.1f} s a step")
+        legend.append(f"   {step_s:.1f} s/step")
     return bar.append_text(legend)
 
 

@@ -65,7 +65,7 @@ def test_a_terminal_gets_a_panel_with_notes_above_it() -> None:
         progress.note("checkpoint written")
         progress.step(12, METRICS, "the line")
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
-    for part in ("12/60", "reward 0.412", "accuracy 38.0 %", "rollout 40 %", "10.0 s a step", "grad 0.31", "▸ the line"):
+    for part in ("12/60", "reward 0.412", "accuracy 38.0 %", "rollout 40 %", "10.0 s/step", "grad 0.31", "▸ the line"):
         assert part in shown
     assert shown.index("checkpoint written") < shown.rindex("12/60")
 
