@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from rlvr.redaction import Redactor
 from rlvr.types import Group, Rollout
+from rlvr_verifiers.types import Completion, Score, Task
 
 SCHEMA = pa.schema(
     [
@@ -116,3 +117,38 @@ def _json(value: Any) -> str:
 def _storable(text: str) -> str:
     """Text that UTF-8 can hold: a lone surrogate, which JSON escapes can smuggle in, is spelt out."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def rollouts_of(table: pa.Table) -> list[Rollout]:
+    """The rollouts a table was written from, as far as it keeps them: enough to summarise and compare evaluations."""
+    return [
+        Rollout(
+            task=Task(
+                id=row["task_id"],
+                prompt=tuple(json.loads(row["prompt"])),
+                verifier="",
+                answer=row["answer"],
+                data_source=row["data_source"],
+            ),
+            completion=Completion(
+                text=row["completion"],
+                messages=tuple(json.loads(row["messages"])),
+                prompt_ids=tuple(row["prompt_ids"]),
+                token_ids=tuple(row["token_ids"]),
+                sampled_logprobs=tuple(row["sampled_logprobs"]),
+                loss_mask=tuple(row["loss_mask"]),
+                finish_reason=row["finish_reason"],
+                policy_version=row["policy_version"],
+            ),
+            score=Score(
+                value=row["score"],
+                passed=row["passed"],
+                reason=row["reason"],
+                explanation=row["explanation"],
+                parsed=row["parsed"],
+                metrics=json.loads(row["score_metrics"]),
+                seconds=row["seconds"],
+            ),
+        )
+        for row in table.to_pylist()
+    ]

@@ -1,0 +1,179 @@
+"""The `rlvr` command. Heavy imports happen inside the commands, so that --help answers at once.
+
+Exit codes: 0 done, 1 a clear error in one line, 2 usage, 130 interrupted with the state saved.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rlvr import __version__
+from rlvr.commands import tasks
+
+app = typer.Typer(
+    name="rlvr",
+    help="Reinforcement learning from verifiable rewards.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(tasks.app, name="tasks")
+console = Console(soft_wrap=not sys.stdout.isatty())
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; recipes are in configs/.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override any key, for example rl.steps=50.")
+]
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"rlvr {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue run_name, or the newest run of this config, from its last checkpoint.")
+    ] = False,
+) -> None:
+    """Run the stages that CONFIG names: sft, rl."""
+    from rlvr.config.load import load_config, resolved
+    from rlvr.run_name import check_same_run, new_run_name, newest_run
+
+    settings = load_config(config, overrides or [])
+    if resume:
+        name = settings.run_name or newest_run(settings.output_dir, config.stem)
+        check_same_run(settings.output_dir / name, resolved(settings))
+    else:
+        name = settings.run_name or new_run_name(config.stem, datetime.datetime.now())
+    _quiet_libraries()
+    from rlvr.train import train as run_training
+
+    run_training(settings, name=name, resume=resume, console=console)
+
+
+@app.command("eval")
+def evaluate(
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A config with model and eval sections.")] = None,
+    overrides: Overrides = None,
+    model: Annotated[str | None, typer.Option(help="Hub name or folder, instead of CONFIG.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="A PEFT adapter folder to evaluate.")] = None,
+    tasks_path: Annotated[Path | None, typer.Option("--tasks", help="A JSONL or parquet file of task records.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Completions per task; pass@k is given for k up to this.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write every scored completion here (parquet).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Measure avg@n and unbiased pass@k with confidence intervals, per task source."""
+    from rlvr.commands.evaluate import eval_config, run_evaluation
+    from rlvr.outcome import evaluation_table
+
+    settings = eval_config(config, overrides or [], model=model, adapter=adapter, tasks=tasks_path, samples=samples)
+    _quiet_libraries()
+    evaluation = run_evaluation(settings, output)
+    if as_json:
+        typer.echo(json.dumps(evaluation.summary()))
+    else:
+        console.print(evaluation_table([evaluation]))
+        for source, estimate in evaluation.per_source.items():
+            console.print(f"{source}: {estimate.as_percent()} over {estimate.n} tasks", markup=False)
+
+
+@app.command()
+def score(
+    records: Annotated[Path, typer.Argument(help="JSONL of task records plus `completion`; - reads standard input.")],
+    verifier: Annotated[str | None, typer.Option(help="Use this verifier instead of each record's own.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="JSONL to write; standard output by default.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Verifier processes; 0 takes one per core.")] = 0,
+    deadline_s: Annotated[float, typer.Option("--deadline-s", help="Seconds before a verification is killed.")] = 5.0,
+) -> None:
+    """Score existing completions without a model."""
+    from rlvr.score_records import score_records
+
+    score_records(records, verifier, output, workers, deadline_s)
+
+
+@app.command()
+def check(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Validate CONFIG, print it resolved and a memory plan. Launches nothing."""
+    import yaml
+
+    from rlvr.config.load import load_config, resolved
+    from rlvr.memory_plan import plan_for
+
+    settings = load_config(config, overrides or [])
+    console.print(yaml.safe_dump(resolved(settings), sort_keys=False), markup=False, highlight=False)
+    _quiet_libraries()
+    console.print(plan_for(settings).table())
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine can do."""
+    from rlvr.doctor import render, run_doctor
+
+    _quiet_libraries()
+    render(run_doctor(), console)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Merge the adapter into the base: a whole model.")] = False,
+    which: Annotated[str, typer.Option(help="best (on held-out tasks), last, or a checkpoint's name.")] = "best",
+) -> None:
+    """Write a PEFT adapter or a merged model that vLLM and transformers load."""
+    from rlvr.export import export_run
+
+    _quiet_libraries()
+    written = export_run(run, output, merge=merge, which=which)
+    console.print(written, markup=False)
+
+
+def main() -> None:
+    """Entry point: turns every mistake a user can make into one line and an exit code."""
+    from rlvr.errors import RlvrError
+    from rlvr.interrupt import Interrupted
+    from rlvr_tasks.errors import TaskError
+    from rlvr_verifiers.errors import VerifierError
+
+    try:
+        app()
+    except (RlvrError, TaskError, VerifierError) as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", markup=False, highlight=False)
+        sys.exit(1)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        saved = "the state is saved, continue with --resume" if isinstance(stop, Interrupted) else "not saved"
+        Console(stderr=True, soft_wrap=True).print(f"interrupted; {saved}", markup=False)
+        sys.exit(130)
+
+
+def _quiet_libraries() -> None:
+    """Libraries' own chatter hides what matters; their warnings and errors still show."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+if __name__ == "__main__":
+    main()

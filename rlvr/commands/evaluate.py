@@ -1,0 +1,101 @@
+"""`rlvr eval`: held-out accuracy of a model, with or without an adapter, on a config's tasks or a file of records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from rlvr.config.load import load_config, parse_config, resolved
+from rlvr.config.schema import Config
+from rlvr.errors import RlvrError
+from rlvr.evaluation import Evaluation
+from rlvr.redaction import Redactor
+from rlvr.rollout_table import evaluation_table
+
+DEFAULT_COMPLETION_TOKENS = 512
+
+
+def eval_config(
+    path: Path | None,
+    overrides: Sequence[str],
+    *,
+    model: str | None,
+    adapter: Path | None,
+    tasks: Path | None,
+    samples: int | None,
+) -> Config:
+    """The config an evaluation runs with. Raises `RlvrError` where it is not said what to evaluate, or on what."""
+    if path is None and (model is None or tasks is None):
+        raise RlvrError("rlvr eval: give a CONFIG, or --model and --tasks")
+    base: dict[str, Any] = {"rl": None, "sft": None, "stages": []}
+    data = {**resolved(load_config(path, overrides)), **base} if path is not None else base
+    if model is not None:
+        data["model"] = {**data.get("model", {}), "name": model}
+    if adapter is not None:
+        data["adapter"] = {**data.get("adapter", {}), **_adapter_shape(adapter), "init_from": str(adapter)}
+    if tasks is not None:
+        source = {"source": "jsonl", "args": {"path": str(tasks)}}
+        data["eval"] = {"max_completion_tokens": DEFAULT_COMPLETION_TOKENS, **(data.get("eval") or {}), "tasks": [source]}
+    if data.get("eval") is None:
+        raise RlvrError(f"{path}: there is no eval section; add one or give --tasks")
+    if samples is not None:
+        data["eval"] = {**data["eval"], "samples": samples}
+    return parse_config(data, where="rlvr eval")
+
+
+def run_evaluation(config: Config, output: Path | None) -> Evaluation:
+    """Loads model and engine, samples, scores; writes every scored completion to `output`."""
+    evaluation = asyncio.run(_evaluate(config))
+    if output is not None:
+        pq.write_table(evaluation_table("eval", 0, evaluation.rollouts, Redactor()), output, compression="zstd")
+    return evaluation
+
+
+async def _evaluate(config: Config) -> Evaluation:
+    from rlvr.engines import build_engine
+    from rlvr.evaluation import evaluate
+    from rlvr.hand_over import HandOver
+    from rlvr.interrupt import StopRequest
+    from rlvr.models import locate_model
+    from rlvr.policy import load_policy
+    from rlvr.sampling import Sampler
+    from rlvr.train import choose_device
+    from rlvr_tasks.registry import load_tasks
+    from rlvr_verifiers.pool import VerifierPool
+
+    assert config.eval is not None
+    tasks = [task for part in config.eval.tasks for task in load_tasks(part)]
+    where = locate_model(config.model.name, config.model.revision)
+    policy = load_policy(config, where, choose_device(config))
+    engine = build_engine(config, policy, where)
+    hand_over = HandOver(policy, engine, config, tasks[:16])
+    try:
+        async with VerifierPool(config.verification.workers, config.verification.deadline_s) as pool:
+            stop = StopRequest()
+            sampler = Sampler(engine, pool, policy.chat, stop)
+            await hand_over(0)
+            with stop.listening():
+                return await evaluate(sampler, tasks, config.eval, label=config.model.name, seed=config.seed)
+    finally:
+        hand_over.close()
+        engine.close()
+
+
+def _adapter_shape(folder: Path) -> dict[str, Any]:
+    """Rank, alpha and layers as the adapter was trained with."""
+    import json
+
+    file = folder / "adapter_config.json"
+    if not file.is_file():
+        raise RlvrError(f"--adapter: {folder} is not an adapter folder (adapter_config.json not found)")
+    data = json.loads(file.read_text(encoding="utf-8"))
+    targets = data["target_modules"]
+    return {
+        "rank": data["r"],
+        "alpha": data["lora_alpha"],
+        "target_modules": targets if isinstance(targets, str) else sorted(targets),
+    }

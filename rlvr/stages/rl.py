@@ -1,0 +1,223 @@
+"""The reinforcement learning loop: collect a batch of groups, update, hand the adapter over, record.
+
+Strictly synchronous: every batch is sampled from the newest policy (groups that dynamic sampling carried over are one version
+old, and their sampled log-probs say so).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import torch
+
+from rlvr.batch import update_batches, with_advantages
+from rlvr.checkpoint import Checkpoint, replace_folder, restore_checkpoint
+from rlvr.collect import Collected, collect
+from rlvr.config.schema import RlConfig
+from rlvr.diagnosis import diagnose, reward_histogram
+from rlvr.errors import RlvrError
+from rlvr.evaluation import Evaluation
+from rlvr.hand_over import HandOver
+from rlvr.interrupt import Interrupted
+from rlvr.learner import Learner
+from rlvr.logprobs import frozen_logprobs
+from rlvr.objectives import OBJECTIVES
+from rlvr.progress import Progress
+from rlvr.run import Run
+from rlvr.sampling import Sampler
+from rlvr.token_groups import TokenGroup
+from rlvr.types import Group, Rollout
+from rlvr_tasks.protocol import TaskSource
+from rlvr_verifiers.types import Completion, Score, Task
+
+STAGE = "rl"
+
+Evaluate = Callable[[str, int], Awaitable[Evaluation]]
+"""(stage, step) -> the held-out evaluation of the policy as it is now."""
+
+
+@dataclasses.dataclass
+class Progressed:
+    """Where the loop stands between two steps; with learner, policy and task cursor this is all of its state."""
+
+    step: int = 0
+    version: int = 0
+    carried: tuple[Group, ...] = ()
+    empty_in_a_row: int = 0
+    best: dict[str, Any] | None = None
+
+    def to_json(self, cursor: dict[str, Any], proof: dict[str, Any] | None) -> dict[str, Any]:
+        return {
+            "tasks": cursor,
+            "version": self.version,
+            "carried": [_group_to_json(group) for group in self.carried],
+            "empty_in_a_row": self.empty_in_a_row,
+            "best": self.best,
+            "proof": proof,
+        }
+
+    @classmethod
+    def from_json(cls, step: int, state: dict[str, Any]) -> Progressed:
+        return cls(
+            step=step,
+            version=state["version"],
+            carried=tuple(_group_from_json(group) for group in state["carried"]),
+            empty_in_a_row=state["empty_in_a_row"],
+            best=state["best"],
+        )
+
+
+class RlLoop:
+    """One RL stage over a policy, a sampler and a stream of tasks."""
+
+    def __init__(
+        self, run: Run, sampler: Sampler, hand_over: HandOver, tasks: TaskSource, evaluate: Evaluate | None
+    ) -> None:
+        assert run.config.rl is not None
+        self.run = run
+        self.config: RlConfig = run.config.rl
+        self.sampler = sampler
+        self.hand_over = hand_over
+        self.tasks = tasks
+        self.evaluate = evaluate
+        self.at = Progressed()
+        self.learner = Learner(
+            run.policy,
+            self.config.optimizer,
+            total_steps=self.config.steps * self.config.updates_per_batch * self.config.passes_per_batch,
+            micro_batch_tokens=run.config.micro_batch_tokens,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        state = restore_checkpoint(checkpoint, self.run.policy, self.learner)
+        self.tasks.restore(state["tasks"])
+        self.at = Progressed.from_json(checkpoint.step, state)
+        if self.hand_over.proof is not None and state["proof"] is not None:
+            self.hand_over.proof.restore(state["proof"])
+
+    async def train(self) -> None:
+        """Runs the remaining steps; the engine has the policy already.
+
+        On Ctrl-C or a failure the last whole step is saved before the exception goes on.
+        """
+        with Progress(STAGE, self.config.steps) as progress:
+            while self.at.step < self.config.steps:
+                started = time.perf_counter()
+                collected = await self._collect()
+                metrics = await self._learn(collected)
+                self._count_empty(collected)
+                metrics["time/step_s"] = time.perf_counter() - started
+                metrics["tokens_per_s"] = metrics.get("tokens/generated", 0.0) / max(1e-9, metrics["time/rollout_s"])
+                self.run.record(progress, STAGE, self.at.step, metrics, self._diagnosis(metrics))
+                await self._after_step()
+                self.run.stop.check()
+
+    async def _collect(self) -> Collected:
+        cursor = self.tasks.state()
+        try:
+            return await collect(
+                self.sampler,
+                iter(self.tasks),
+                self.config,
+                self.at.carried,
+                seed=self.run.config.seed,
+                step=self.at.step,
+            )
+        except (Interrupted, RlvrError):
+            self.tasks.restore(cursor)
+            self.save()
+            raise
+
+    async def _learn(self, collected: Collected) -> dict[str, float]:
+        """Advantages, updates and the hand-over; the step counts as done once the policy has changed."""
+        groups = with_advantages(collected.groups, self.config, self._policy_logprobs, self._ref_logprobs)
+        await self.sampler.engine.sleep()
+        started = time.perf_counter()
+        metrics: dict[str, float] = {}
+        algorithm = self.config.algorithm
+        batches = update_batches(groups, self.config, self.run.policy.device, self._policy_logprobs, self._ref_logprobs)
+        updates = [self.learner.update(batch, OBJECTIVES[algorithm.objective], algorithm) for batch in batches]
+        for name in updates[0] if updates else ():
+            metrics[name] = sum(update[name] for update in updates) / len(updates)
+        metrics["time/update_s"] = time.perf_counter() - started
+        await self.sampler.engine.wake()
+        self.at.step += 1
+        self.at.version += 1
+        self.at.carried = collected.carried
+        self.run.keep_rollouts(STAGE, self.at.step, groups, collected.sampled)
+        try:
+            synced = await self.hand_over(self.at.version)
+        except RlvrError:
+            self.save()
+            raise
+        return {**collected.metrics, **metrics, **synced}
+
+    def _count_empty(self, collected: Collected) -> None:
+        """Stops a run that has found nothing to learn from for too long."""
+        informative = collected.metrics["groups/zero_variance"] < 1 or collected.groups
+        self.at.empty_in_a_row = 0 if informative else self.at.empty_in_a_row + 1
+        if self.at.empty_in_a_row >= self.config.max_empty_steps:
+            self.save()
+            raise RlvrError(
+                f"rl: no group had differing rewards for {self.at.empty_in_a_row} steps in a row, so there is nothing to learn "
+                f"from. Scores of the last step: {reward_histogram(collected.histogram)}. All wrong: choose easier tasks, or "
+                "warm-start with sft; all right: choose harder ones. State is saved, --resume continues"
+            )
+
+    async def _after_step(self) -> None:
+        every = self.run.config.eval.every if self.run.config.eval else 0
+        last = self.at.step == self.config.steps
+        if self.evaluate is not None and (last or (every and self.at.step % every == 0)):
+            self._keep_best(await self.evaluate(STAGE, self.at.step))
+        if self.at.step % self.run.config.checkpoint.every == 0 or last or self.run.stop.requested:
+            self.save()
+
+    def _keep_best(self, evaluation: Evaluation) -> None:
+        """The best policy is the one with the highest held-out accuracy, never the one with the highest reward."""
+        accuracy = evaluation.accuracy.value
+        if self.at.best is None or accuracy > self.at.best["accuracy"]:
+            self.at.best = {"label": evaluation.label, "step": self.at.step, "accuracy": accuracy}
+            draft = self.run.folder.path / ".best.draft"
+            self.run.policy.save(draft)
+            replace_folder(draft, self.run.folder.path / "best")
+
+    def save(self) -> None:
+        proof = self.hand_over.proof.state() if self.hand_over.proof is not None else None
+        self.run.save(STAGE, self.at.step, self.learner, self.at.to_json(self.tasks.state(), proof))
+
+    def _policy_logprobs(self, groups: Sequence[TokenGroup]) -> torch.Tensor:
+        return frozen_logprobs(
+            self.run.policy, groups, max_tokens=self.run.config.micro_batch_tokens, temperature=self.config.temperature
+        )
+
+    def _ref_logprobs(self, groups: Sequence[TokenGroup]) -> torch.Tensor:
+        with self.run.policy.using("reference"):
+            return self._policy_logprobs(groups)
+
+    def _diagnosis(self, metrics: dict[str, float]) -> str | None:
+        return diagnose(metrics, self.run.config)
+
+
+def _group_to_json(group: Group) -> dict[str, Any]:
+    return {
+        "task": group.task.to_json(),
+        "rollouts": [{"completion": r.completion.to_json(), "score": r.score.to_json()} for r in group.rollouts],
+    }
+
+
+def _group_from_json(data: dict[str, Any]) -> Group:
+    task = Task.from_json(data["task"])
+    return Group(
+        task=task,
+        rollouts=tuple(
+            Rollout(
+                task=task,
+                completion=Completion.from_json(rollout["completion"]),
+                score=Score.from_json(rollout["score"]),
+            )
+            for rollout in data["rollouts"]
+        ),
+    )

@@ -1,0 +1,127 @@
+"""Supervised warm start: demonstrations as groups of one, through the same forward pass and update as everything else.
+
+Only the assistant's turn counts (completion-only loss), aggregated as a mean over the step's tokens. The turn is tokenised as
+the policy would emit it after the generation prompt, so RL samples from exactly the prefix that was trained on.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+
+from rlvr import ranks
+from rlvr.chat_template import ChatFormat
+from rlvr.checkpoint import Checkpoint, restore_checkpoint
+from rlvr.config.schema import AlgorithmConfig, SftConfig
+from rlvr.errors import RlvrError
+from rlvr.learner import Learner, UpdateBatch
+from rlvr.objectives.likelihood import likelihood
+from rlvr.progress import Progress
+from rlvr.run import Run
+from rlvr.token_groups import TokenGroup
+from rlvr.token_weights import StepTotals, step_totals, token_weights
+from rlvr_tasks.stream import TaskStream
+from rlvr_verifiers.types import Task
+
+STAGE = "sft"
+
+
+def train_sft(run: Run, tasks: Sequence[Task], resume: Checkpoint | None) -> None:
+    """Trains `run.policy` in place; raises `Interrupted` after saving when the user asked to stop."""
+    config = run.config.sft
+    assert config is not None
+    usable, too_long = _usable(run.policy.chat, tasks, config)
+    steps = config.steps or math.ceil((config.epochs or 1) * len(usable) / config.batch_size)
+    stream = TaskStream(usable, seed=run.config.seed)
+    learner = Learner(run.policy, config.optimizer, total_steps=steps, micro_batch_tokens=run.config.micro_batch_tokens)
+    done = 0
+    if resume is not None:
+        stream.restore(restore_checkpoint(resume, run.policy, learner)["tasks"])
+        done = resume.step
+    with Progress(STAGE, steps) as progress:
+        if too_long:
+            progress.note(too_long)
+        while done < steps:
+            started = time.perf_counter()
+            drawn = [next(stream) for _ in range(config.batch_size)]
+            mine = drawn[ranks.rank() :: ranks.world_size()]
+            groups = [_cut(demonstration(task, run.policy.chat), config.max_tokens) for task in mine]
+            metrics = learner.update(_update_batch(groups, run.policy.device), likelihood, AlgorithmConfig())
+            done += 1
+            run.record(progress, STAGE, done, {**metrics, "time/step_s": time.perf_counter() - started})
+            if done % run.config.checkpoint.every == 0 or done == steps or run.stop.requested:
+                run.save(STAGE, done, learner, {"tasks": stream.state()})
+            run.stop.check()
+
+
+def demonstration(task: Task, chat: ChatFormat) -> TokenGroup:
+    """The task's prompt and the turn to learn: `info["demonstration"]`, or the messages' last assistant turn."""
+    prompt, words = task.prompt, task.info.get("demonstration")
+    if not isinstance(words, str):
+        last = prompt[-1] if prompt else {}
+        words = last.get("content") if last.get("role") == "assistant" else None
+        prompt = prompt[:-1]
+    if not isinstance(words, str) or not words.strip() or not prompt:
+        raise RlvrError(
+            f"sft.tasks: task {task.id} has nothing to learn from; give it info.demonstration, end its messages with an "
+            "assistant turn, or set the source's `demonstration` column"
+        )
+    tokens = chat.turn_ids(words)
+    return TokenGroup(
+        prompt_ids=chat.message_ids(prompt, task.tools), completion_ids=(tokens,), loss_masks=((True,) * len(tokens),)
+    )
+
+
+def _usable(chat: ChatFormat, tasks: Sequence[Task], config: SftConfig) -> tuple[list[Task], str | None]:
+    """Tasks whose demonstration fits or may be truncated, and a sentence about those that do not fit."""
+    lengths = [_tokens(demonstration(task, chat)) for task in tasks]
+    too_long = sum(length > config.max_tokens for length in lengths)
+    if not too_long:
+        return list(tasks), None
+    verb = "dropped" if config.too_long == "drop" else "truncated"
+    said = f"{too_long} of {len(tasks)} demonstrations exceed sft.max_tokens={config.max_tokens} and are {verb}"
+    if config.too_long == "truncate":
+        return list(tasks), said
+    usable = [task for task, length in zip(tasks, lengths, strict=True) if length <= config.max_tokens]
+    if not usable:
+        raise RlvrError(
+            f"sft.max_tokens={config.max_tokens}: all {len(tasks)} demonstrations are longer (shortest {min(lengths)} tokens); "
+            "raise it, or set sft.too_long=truncate"
+        )
+    return usable, said
+
+
+def _tokens(group: TokenGroup) -> int:
+    return len(group.prompt_ids) + len(group.completion_ids[0])
+
+
+def _cut(group: TokenGroup, max_tokens: int) -> TokenGroup:
+    """The demonstration cut at the end to `max_tokens`; the prompt is never cut."""
+    room = max(0, max_tokens - len(group.prompt_ids))
+    if len(group.completion_ids[0]) <= room:
+        return group
+    return TokenGroup(
+        prompt_ids=group.prompt_ids,
+        completion_ids=(group.completion_ids[0][:room],),
+        loss_masks=(group.loss_masks[0][:room],),
+    )
+
+
+def _update_batch(groups: Sequence[TokenGroup], device: torch.device) -> UpdateBatch:
+    lengths = [n for group in groups for n in group.loss_tokens]
+    local = step_totals(lengths)
+    sequences, tokens = ranks.summed(local.sequences, local.tokens)
+    totals = StepTotals(sequences=int(sequences), tokens=int(tokens))
+    weights = token_weights("token_mean", lengths, totals, max(lengths)).to(device)
+    return UpdateBatch(
+        groups=groups,
+        advantages=torch.ones(len(lengths), device=device),
+        sampled_logprobs=torch.zeros_like(weights),
+        old_logprobs=None,
+        ref_logprobs=None,
+        weights=weights,
+        total_tokens=tokens,
+    )

@@ -1,0 +1,251 @@
+"""`rlvr train`: the stages a config names, in order, each starting from the weights of the one before.
+
+Everything a user can get wrong (config, tasks, model, adapter) is checked before the first expensive step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pyarrow.parquet as pq
+import torch
+from rich.console import Console
+
+from rlvr import ranks
+from rlvr.checkpoint import Checkpoint, latest_checkpoint
+from rlvr.config.load import resolved
+from rlvr.config.schema import Config, EvalConfig
+from rlvr.engines import build_engine
+from rlvr.errors import RlvrError
+from rlvr.evaluation import Evaluation, evaluate, summarise
+from rlvr.hand_over import HandOver
+from rlvr.interrupt import StopRequest
+from rlvr.manifest import fingerprint
+from rlvr.models import locate_model
+from rlvr.outcome import show_outcome, summary_of
+from rlvr.policy import load_policy
+from rlvr.progress import Progress
+from rlvr.rollout_table import rollouts_of
+from rlvr.run import Run
+from rlvr.run_folder import RunFolder
+from rlvr.sampling import Sampler
+from rlvr.stages import rl, sft
+from rlvr.trackers import open_trackers
+from rlvr_tasks.protocol import TaskSource
+from rlvr_tasks.record import fingerprint as data_fingerprint
+from rlvr_tasks.registry import load_tasks, open_stream
+from rlvr_verifiers.pool import VerifierPool
+from rlvr_verifiers.registry import version_of
+from rlvr_verifiers.types import Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """All tasks of a run, loaded and checked before anything expensive starts."""
+
+    sft: Sequence[Task]
+    rl: TaskSource | None
+    held_out: Sequence[Task]
+    retention: Sequence[Task]
+
+
+def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
+    """Runs the config's stages and returns the run folder.
+
+    Raises `RlvrError` for anything the user can mend and `Interrupted` after Ctrl-C, with the state saved in both cases.
+    """
+    data = load_data(config)
+    device = choose_device(config)
+    model_path = locate_model(config.model.name, config.model.revision)
+    folder = (RunFolder.resume if resume else RunFolder.create)(config.output_dir, name)
+    folder.describe(resolved(config), hashes=_hashes(config, model_path, data), verifiers=_verifiers(data))
+    checkpoint = latest_checkpoint(folder.checkpoints) if resume else None
+    if resume:
+        folder.rewind(config.stages, checkpoint.stage if checkpoint else config.stages[0], checkpoint.step if checkpoint else 0)
+        console.print(f"resuming {folder.path} from {checkpoint.path.name if checkpoint else 'its start'}", markup=False)
+    policy = load_policy(config, model_path, device)
+    stop = StopRequest()
+    trackers = open_trackers(config.tracking.trackers, folder.path, resolved(config), warn=Progress.say)
+    run = Run(config=config, policy=policy, folder=folder, trackers=trackers, stop=stop)
+    with stop.listening():
+        try:
+            evaluations = asyncio.run(_run_stages(run, data, model_path, checkpoint))
+        finally:
+            for tracker in trackers:
+                tracker.close()
+    if ranks.rank() == 0:
+        folder.write_summary(summary_of(evaluations))
+        show_outcome(console, folder.path, evaluations)
+    return folder.path
+
+
+def load_data(config: Config) -> Data:
+    """Every task list of the config. Raises `TaskError` where one is empty or has a gold its verifier cannot read."""
+    evaluation = config.eval
+    return Data(
+        sft=[t for part in config.sft.tasks for t in load_tasks(part, check_golds=False)]
+        if config.sft and "sft" in config.stages
+        else [],
+        rl=open_stream(config.rl.tasks, config.seed) if config.rl and "rl" in config.stages else None,
+        held_out=[t for part in evaluation.tasks for t in load_tasks(part)] if evaluation else [],
+        retention=[t for part in evaluation.retention for t in load_tasks(part)] if evaluation else [],
+    )
+
+
+def choose_device(config: Config) -> torch.device:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise RlvrError("device=cuda: this machine has no usable CUDA device; use device=cpu, and see `rlvr doctor`")
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+async def _run_stages(run: Run, data: Data, model_path: Path | str, checkpoint: Checkpoint | None) -> list[Evaluation]:
+    """The run itself: engine and verifiers live exactly as long as this coroutine. Returns held-out evaluations in order."""
+    config = run.config
+    if data.rl is None and config.eval is None:  # nothing samples: a plain supervised run needs no engine
+        sft.train_sft(run, data.sft, checkpoint)
+        return []
+    engine = build_engine(config, run.policy, model_path)
+    hand_over: HandOver | None = None
+    try:
+        async with VerifierPool(config.verification.workers, config.verification.deadline_s) as pool:
+            sampler = Sampler(engine, pool, run.policy.chat, run.stop)
+            hand_over = HandOver(run.policy, engine, config, _probe_tasks(data))
+            exam = Exam(run, sampler, data)
+            if config.eval and config.eval.base:
+                await exam.take("base", 0)
+            for number, stage in enumerate(config.stages):
+                if checkpoint is not None and number < config.stages.index(checkpoint.stage):
+                    exam.recall(stage)
+                    continue
+                resumed = checkpoint if checkpoint is not None and checkpoint.stage == stage else None
+                if stage == "sft":
+                    await engine.sleep()
+                    sft.train_sft(run, data.sft, resumed)
+                    await engine.wake()
+                    if config.eval:
+                        await hand_over(0)
+                        await exam.take("sft", 0)
+                else:
+                    await _train_rl(run, data, sampler, hand_over, exam, resumed)
+            return exam.held_out
+    finally:
+        if hand_over is not None:
+            hand_over.close()
+        engine.close()
+
+
+async def _train_rl(
+    run: Run, data: Data, sampler: Sampler, hand_over: HandOver, exam: Exam, resumed: Checkpoint | None
+) -> None:
+    assert data.rl is not None
+    assert run.config.rl is not None
+    _freeze_reference(run, resumed)
+    loop = rl.RlLoop(run, sampler, hand_over, data.rl, exam.take if run.config.eval else None)
+    if resumed is not None:
+        loop.restore(resumed)
+    await hand_over(loop.at.version)
+    await loop.train()
+
+
+def _freeze_reference(run: Run, resumed: Checkpoint | None) -> None:
+    """Keeps the weights that RL starts from as the KL reference, in the run folder too, so that a resumed run has the same."""
+    assert run.config.rl is not None
+    if run.config.rl.algorithm.kl_coef == 0:
+        return
+    kept = run.folder.path / "reference"
+    if resumed is None:
+        run.policy.save(kept)
+    else:
+        run.policy.load(kept)
+    run.policy.freeze_reference()
+
+
+class Exam:
+    """Held-out and retention evaluations of a run: taken, kept in the run folder, and found again when resuming."""
+
+    def __init__(self, run: Run, sampler: Sampler, data: Data) -> None:
+        self.run = run
+        self.sampler = sampler
+        self.data = data
+        self.held_out: list[Evaluation] = []
+
+    async def take(self, stage: str, step: int) -> Evaluation:
+        """Evaluates the policy as it is now (`base`: with the adapter off), unless this was done before the run was resumed."""
+        config = self.run.config.eval
+        assert config is not None
+        weights: Literal["policy", "base"] = "base" if stage == "base" else "policy"
+        held_out = await self._one(config, self.data.held_out, stage, step, "heldout", weights)
+        self.held_out.append(held_out)
+        if self.data.retention and (stage != "rl" or self.run.config.rl is None or step == self.run.config.rl.steps):
+            await self._one(config, self.data.retention, stage, step, "retention", weights)
+        return held_out
+
+    def recall(self, stage: str) -> None:
+        """The evaluation that ended a stage which is not run again."""
+        known = self._kept(stage, 0, "heldout")
+        if known is not None:
+            self.held_out.append(known)
+
+    async def _one(
+        self, config: EvalConfig, tasks: Sequence[Task], stage: str, step: int, name: str, weights: Literal["policy", "base"]
+    ) -> Evaluation:
+        known = self._kept(stage, step, name)
+        if known is not None:
+            return known
+        evaluation = await evaluate(
+            self.sampler, tasks, config, label=_label(stage, step), seed=self.run.config.seed, weights=weights
+        )
+        if ranks.rank() == 0:
+            self.run.folder.write_evaluation(stage, step, name, evaluation.rollouts)
+            metrics = {
+                f"{name}/accuracy": evaluation.accuracy.value,
+                f"{name}/accuracy_low": evaluation.accuracy.low,
+                f"{name}/accuracy_high": evaluation.accuracy.high,
+                **{f"{name}/pass@{k}": estimate.value for k, estimate in evaluation.pass_at.items() if k > 1},
+            }
+            self.run.folder.log_metrics(stage, step, metrics)
+        return evaluation
+
+    def _kept(self, stage: str, step: int, name: str) -> Evaluation | None:
+        path = self.run.folder.path / "evaluations" / f"{stage}-{step:06d}-{name}.parquet"
+        return summarise(_label(stage, step), rollouts_of(pq.read_table(path))) if path.is_file() else None
+
+
+def _label(stage: str, step: int) -> str:
+    return f"{stage} {step}" if stage == "rl" else stage
+
+
+def _probe_tasks(data: Data) -> list[Task]:
+    """A few tasks whose prompts serve as the probe of the proof of sync."""
+    if data.held_out:
+        return list(data.held_out[:16])
+    assert data.rl is not None
+    cursor = data.rl.state()
+    tasks = [next(data.rl) for _ in range(16)]
+    data.rl.restore(cursor)
+    return tasks
+
+
+def _hashes(config: Config, model_path: Path | str, data: Data) -> dict[str, str]:
+    hashes = {
+        "model": fingerprint(model_path)
+        if isinstance(model_path, Path)
+        else f"{model_path}@{config.model.revision or 'main'}"
+    }
+    if config.adapter.init_from is not None:
+        hashes["adapter"] = fingerprint(config.adapter.init_from)
+    for name, tasks in (("sft", data.sft), ("held_out", data.held_out), ("retention", data.retention)):
+        if tasks:
+            hashes[name] = data_fingerprint(tasks)
+    return hashes
+
+
+def _verifiers(data: Data) -> dict[str, str]:
+    names = {task.verifier for tasks in (data.held_out, data.retention) for task in tasks}
+    return {name: version_of(name) for name in sorted(names) if name}
