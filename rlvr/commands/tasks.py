@@ -78,7 +78,8 @@ def check(
     words: Words = None,
     source: SourceName = None,
     against: Annotated[
-        list[Path] | None, typer.Option(help="File of evaluation records to look for in the tasks; may be repeated.")
+        list[Path] | None,
+        typer.Option(help="File of evaluation tasks to look for, read with the arguments of FILE; may be repeated."),
     ] = None,
     limit: Limit = None,
     ngram: Annotated[int, typer.Option(help="Words in a row that count as copied.", min=1)] = 13,
@@ -94,10 +95,11 @@ def check(
     from rlvr_tasks.check import check_tasks
     from rlvr_tasks.registry import load_tasks
 
-    loaded = [(label, load_tasks(_limited(part, limit), check_golds=False)) for label, part in _parts(words or [], source)]
+    parts = _parts(words or [], source)
+    loaded = [(label, load_tasks(_limited(part, limit), check_golds=False)) for label, part in parts]
     held_out: dict[str, Sequence[Task]] = {label: tasks for label, tasks in loaded if label.startswith("eval.")}
     for path in against or []:
-        held_out[str(path)] = load_tasks({"source": "jsonl", "args": {"path": str(path)}}, check_golds=False)
+        held_out[str(path)] = load_tasks(_file_like(parts[0][1], path), check_golds=False)
     reasons: list[str] = []
     for label, tasks in loaded:
         evaluation = {} if label.startswith("eval.") else held_out
@@ -149,6 +151,12 @@ def _parts(words: Sequence[str], source: str | None) -> list[tuple[str, Mapping[
     if not parts:
         raise RlvrError(f"{path}: the config lists no tasks; add rl.tasks, sft.tasks or eval.tasks")
     return parts
+
+
+def _file_like(part: Mapping[str, Any] | SourceConfig, path: Path) -> Mapping[str, Any]:
+    """Another file, with the same columns mapped where the first is a file too."""
+    same = part["args"] if isinstance(part, Mapping) and part["source"] == "jsonl" else {}
+    return {"source": "jsonl", "args": {**same, "path": str(path)}}
 
 
 def _limited(part: Mapping[str, Any] | SourceConfig, limit: int | None) -> Mapping[str, Any] | SourceConfig:

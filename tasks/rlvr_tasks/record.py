@@ -80,7 +80,7 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_no_repeated_keys, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise TaskError(f"not valid JSON ({error.msg} at column {error.colno})") from None
+        raise TaskError(f"not valid JSON ({error.msg.removesuffix(' at')} at column {error.colno})") from None
     except RecursionError:
         raise TaskError("JSON is nested too deeply to read") from None
 
@@ -155,7 +155,8 @@ def _json_text(value: Any, name: str) -> str:
 def _prompt(record: Mapping[str, Any]) -> tuple[Message, ...]:
     value = record.get("prompt")
     if value is None:
-        raise TaskError(f"prompt: missing; the row has {', '.join(map(str, record)) or 'no columns'}")
+        others = ", ".join(str(name) for name in record if name not in FIELDS) or "no other columns"
+        raise TaskError(f"prompt: missing; the row has {others}: map one with columns: {{prompt: NAME}}")
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
     if not isinstance(value, Sequence) or not value:

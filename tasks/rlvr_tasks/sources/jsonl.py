@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -45,18 +45,24 @@ def jsonl(
 
 def read_rows(path: Path) -> Iterator[Row]:
     """Rows with their place (file:line); a line that is no JSON object comes as the TaskError that says so."""
-    return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    return _parquet_rows(path) if path.suffix == ".parquet" else _file_rows(path)
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def json_rows(lines: Iterable[str], origin: str) -> Iterator[Row]:
+    """The same from lines that are already open; empty ones are skipped."""
+    try:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                yield f"{origin}:{number}", _row_or_error(line, f"{origin}:{number}")
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{origin}: not UTF-8 ({error.reason}); convert it") from None
+
+
+def _file_rows(path: Path) -> Iterator[Row]:
     open_text = gzip.open if path.suffix == ".gz" else open
     try:
         with open_text(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{path}:{number}", _row_or_error(line, f"{path}:{number}")
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{path}: not UTF-8 (byte {error.start}); convert the file") from None
+            yield from json_rows(lines, str(path))
     except (gzip.BadGzipFile, EOFError) as error:
         raise TaskError(f"{path}: damaged gzip file ({error}); fetch or write it again") from None
 

@@ -1,0 +1,268 @@
+"""`rlvr score`: existing completions through their verifiers, no model. A record plus `completion` in, the same plus its score out.
+
+Streams: a bounded number of verifications is under way, and each row is written as soon as all rows before it are. So a file of
+any length takes the same memory, a pipe is answered line by line, and what was scored stays when a later line is unusable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import threading
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rlvr.errors import RlvrError
+from rlvr_tasks.errors import TaskError
+from rlvr_tasks.record import task_from_record
+from rlvr_tasks.rows import Row
+from rlvr_tasks.sources.jsonl import json_rows, read_rows
+from rlvr_verifiers.errors import VerifierError
+from rlvr_verifiers.pool import VerifierPool
+from rlvr_verifiers.registry import resolve
+from rlvr_verifiers.types import Completion, Score, Task
+
+UNDER_WAY = 32
+"""Rows a worker has in hand, in its queue, or waiting to be written."""
+ADDED = ("score", "passed", "reason", "parsed", "explanation", "seconds")
+"""Columns of the output; where the input has them already, from an earlier scoring, they are replaced."""
+FINISH_REASONS = ("stop", "length", "abort")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    row: Mapping[str, Any]
+    task: Task
+    completion: Completion
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class ScoreSummary:
+    """What was scored. Rows whose verifier failed (score null) are in `failures` and in no other figure but `rows`."""
+
+    rows: int = 0
+    failures: int = 0
+    passed: int = 0
+    total: float = 0.0
+    reasons: Counter[str] = dataclasses.field(default_factory=Counter[str])
+
+    @property
+    def mean(self) -> float | None:
+        scored = self.rows - self.failures
+        return self.total / scored if scored else None
+
+    @property
+    def pass_rate(self) -> float | None:
+        scored = self.rows - self.failures
+        return self.passed / scored if scored else None
+
+    def add(self, score: Score) -> None:
+        self.rows += 1
+        self.reasons[score.reason] += 1
+        if score.value is None:
+            self.failures += 1
+            return
+        self.total += score.value
+        self.passed += score.passed
+
+
+def score_records(
+    records_path: Path | str,
+    verifier: str | None = None,
+    out: Path | None = None,
+    workers: int = 0,
+    deadline_s: float = 5.0,
+    *,
+    console: Console | None = None,
+) -> ScoreSummary:
+    """Scores every completion of a file (.jsonl, .jsonl.gz, .parquet; `-` is JSONL on standard input) and writes JSONL.
+
+    `completion` is text, or a list of texts that gives one output row each, numbered in the column `sample`. `verifier` takes
+    the place of the records' own; their `verifier_args` then apply only where the name is the same. Output goes to `out` or
+    standard output, the summary to `console`, by default standard error. Raises RlvrError, with the line, at the first row
+    that cannot be used; the rows before it are scored and written.
+    """
+    source = str(records_path)
+    if source != "-" and not Path(source).is_file():
+        raise RlvrError(
+            f"rlvr score: no file {source} (looked from {Path.cwd()}); correct the path, or give - for standard input"
+        )
+    if out is not None and source != "-" and out.exists() and out.samefile(source):
+        raise RlvrError(f"rlvr score: {out} is also the input; name another output file")
+    summary = ScoreSummary()
+    try:
+        with _sink(out) as sink:
+            asyncio.run(_score_all(_jobs(_read(source), verifier), sink, summary, workers, deadline_s))
+    except TaskError as error:
+        raise RlvrError(f"{error} ({summary.rows} rows before it are scored and written)") from None
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (| head). Without this Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        where = out or "standard output"
+        raise RlvrError(
+            f"rlvr score: stopped after {summary.rows} rows, reading {source} or writing {where}: {error}"
+        ) from error
+    finally:
+        _show(summary, console or Console(stderr=True, soft_wrap=True))
+    return summary
+
+
+async def _score_all(jobs: Iterator[Job], sink: IO[str], summary: ScoreSummary, workers: int, deadline_s: float) -> None:
+    """One coroutine reads and starts verifications, this one writes what they give, in the order of reading."""
+    async with VerifierPool(workers, deadline_s) as pool:
+        started: asyncio.Queue[tuple[Job, asyncio.Task[Score]] | Exception | None] = asyncio.Queue(UNDER_WAY * pool.workers)
+        under_way: set[asyncio.Task[Score]] = set()
+
+        async def start() -> None:
+            end: Exception | None = None
+            try:
+                async for job in _off_loop(jobs):
+                    scoring = asyncio.create_task(pool.score(job.task, job.completion))
+                    under_way.add(scoring)
+                    await started.put((job, scoring))
+            except Exception as error:  # handed over, so that the rows before it are written first
+                end = error
+            await started.put(end)
+
+        starting = asyncio.create_task(start())
+        try:
+            while not isinstance(item := await started.get(), Exception | None):
+                job, scoring = item
+                score = await scoring
+                under_way.discard(scoring)
+                sink.write(json.dumps({**job.row, **_columns(score)}, ensure_ascii=False) + "\n")
+                sink.flush()
+                summary.add(score)
+            if item is not None:
+                raise item
+        finally:
+            for left in (starting, *under_way):
+                left.cancel()
+            await asyncio.gather(starting, *under_way, return_exceptions=True)
+
+
+async def _off_loop(jobs: Iterator[Job]) -> AsyncIterator[Job]:
+    """Reads in a thread: a slow pipe must not hold up the loop that watches the workers. A daemon, so that Ctrl-C need not wait
+    for the next line."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    room = threading.Semaphore(UNDER_WAY)
+    read: deque[Job | Exception | None] = deque()
+
+    def hand_over(item: Job | Exception | None) -> None:
+        read.append(item)
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits for it
+            loop.call_soon_threadsafe(ready.set)
+
+    def run() -> None:
+        try:
+            for job in jobs:
+                hand_over(job)
+                room.acquire()
+            hand_over(None)
+        except Exception as error:
+            hand_over(error)
+
+    threading.Thread(target=run, name="rlvr-score-reader", daemon=True).start()
+    while True:
+        await ready.wait()
+        ready.clear()
+        while read:
+            item = read.popleft()
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            room.release()
+            yield item
+
+
+def _read(source: str) -> Iterator[Row]:
+    if source != "-":
+        return read_rows(Path(source))
+    # Not sys.stdin: the interpreter could not close that at its end while our thread still waits for a line.
+    return json_rows(open(0, encoding="utf-8", closefd=False), "standard input")
+
+
+def _jobs(rows: Iterator[Row], verifier: str | None) -> Iterator[Job]:
+    """One for each completion. Raises TaskError, with the place, at a row that cannot be used."""
+    for where, row in rows:
+        if isinstance(row, TaskError):
+            raise row
+        task = _task(row, where, verifier)
+        for columns, text in _completions(row, where):
+            finish = row.get("finish_reason") or "stop"
+            if finish not in FINISH_REASONS:
+                raise TaskError(f"{where}: finish_reason: found {finish!r}; use one of {', '.join(FINISH_REASONS)}")
+            yield Job(columns, task, Completion(text=text, finish_reason=finish))
+
+
+def _task(row: Mapping[str, Any], where: str, verifier: str | None) -> Task:
+    record = {name: value for name, value in row.items() if name not in ("completion", "finish_reason", *ADDED)}
+    if verifier is not None:
+        same = record.get("verifier") == verifier
+        record = {**record, "verifier": verifier, "verifier_args": record.get("verifier_args") if same else None}
+    task = task_from_record(record, where)
+    if not task.verifier:
+        raise TaskError(f"{where}: verifier: missing; add it to the row or give --verifier")
+    try:
+        resolve(task.verifier)
+    except VerifierError as error:
+        raise TaskError(f"{where}: {error}") from None
+    return task
+
+
+def _completions(row: Mapping[str, Any], where: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    completion = row.get("completion")
+    if isinstance(completion, str):
+        yield row, completion
+    elif isinstance(completion, list) and completion and all(isinstance(text, str) for text in completion):
+        for number, text in enumerate(completion):
+            yield {**row, "completion": text, "sample": number}, text
+    else:
+        found = "nothing" if completion is None else f"{completion!r:.60}"
+        raise TaskError(f"{where}: completion: found {found}; give the text that was written, or a list of texts")
+
+
+def _columns(score: Score) -> dict[str, Any]:
+    values = (score.value, score.passed, score.reason, score.parsed, score.explanation, round(score.seconds, 6))
+    return dict(zip(ADDED, values, strict=True))
+
+
+@contextlib.contextmanager
+def _sink(out: Path | None) -> Iterator[IO[str]]:
+    if out is None:
+        yield sys.stdout
+        return
+    try:
+        file = out.open("w", encoding="utf-8")
+    except OSError as error:
+        raise RlvrError(f"rlvr score: cannot write {out} ({error.strerror}); name another output file") from None
+    with file:
+        yield file
+
+
+def _show(summary: ScoreSummary, console: Console) -> None:
+    if summary.mean is None or summary.pass_rate is None:
+        console.print(f"{summary.rows} completions, none scored", highlight=False)
+    else:
+        console.print(
+            f"{summary.rows} completions, mean score {summary.mean:.4f}, pass rate {summary.pass_rate:.2%}, "
+            f"{summary.failures} verifier failures",
+            highlight=False,
+        )
+    if summary.reasons:
+        table = Table("reason", "completions", box=None)
+        for reason, count in summary.reasons.most_common():
+            table.add_row(reason, str(count))
+        console.print(table)
