@@ -64,7 +64,7 @@ async def collect(
             verdict = _classify(group, counts)
             if verdict != "failed" and (verdict == "informative" or not dynamic):
                 kept.append(_without_failures(group))
-    _stop_if_verifiers_are_down(sampled, counts)
+        _stop_if_verifiers_are_down(sampled, counts)
     full = config.prompts_per_step
     return Collected(
         groups=tuple(kept[:full]),

@@ -1,0 +1,194 @@
+"""Collecting a batch: dynamic sampling, carry-over, failures of ours, prompts that are too long."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from rlvr.collect import Collected, collect
+from rlvr.config.schema import AlgorithmConfig, RlConfig
+from rlvr.engines.protocol import Generation, GenerationRequest
+from rlvr.errors import RlvrError
+from rlvr.interrupt import Interrupted, StopRequest
+from rlvr.sampling import Sampler, SamplingPlan, sample_seed
+from rlvr.types import Group
+from rlvr_verifiers.types import Completion, Score, Task
+
+
+class Chat:
+    """Prompt ids are the task's number; a completion's text is its tokens."""
+
+    def prompt_ids(self, task: Task) -> tuple[int, ...]:
+        return (1,) * int(task.info.get("length", 3))
+
+    def plain_text(self, ids: Sequence[int]) -> str:
+        return " ".join(map(str, ids))
+
+    raw_text = plain_text
+
+
+class Engine:
+    """Finishes requests in reverse order; token 1 for even seeds, 0 for odd ones."""
+
+    policy_version = 4
+
+    def __init__(self) -> None:
+        self.requests: list[GenerationRequest] = []
+
+    async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Generation]:
+        self.requests += requests
+        for request in reversed(requests):
+            await asyncio.sleep(0)
+            yield Generation(
+                index=request.index,
+                token_ids=(request.seed % 2, 7),
+                logprobs=(-0.1, -0.2),
+                finish_reason="stop",
+                policy_version=4,
+            )
+
+
+class Judge:
+    """Scores by the task's own rule: `mixed` follows the token, others are constant; None is a failure of ours."""
+
+    async def score(self, task: Task, completion: Completion) -> Score:
+        rule = task.info["rule"]
+        value = {"right": 1.0, "wrong": 0.0, "broken": None}.get(rule, float(completion.token_ids[0]))
+        if rule == "half broken" and completion.token_ids[0]:
+            value = None
+        return Score(
+            value=value,
+            passed=value == 1.0,
+            reason="ok" if value else "verifier_error" if value is None else "mismatch",
+            explanation="boom",
+        )
+
+
+def stream(*rules: str) -> Iterator[Task]:
+    for number, rule in enumerate(itertools.cycle(rules)):
+        yield Task(id=f"{rule}-{number}", prompt=(), verifier="x", answer="", info={"rule": rule}, data_source=rule)
+
+
+def run(tasks: Iterator[Task], carried: Sequence[Group] = (), **settings: Any) -> tuple[Collected, Engine]:
+    algorithm = AlgorithmConfig(
+        dynamic_sampling=settings.pop("dynamic", True), max_sampling_rounds=settings.pop("rounds", 4)
+    )
+    config = RlConfig(
+        tasks=(), algorithm=algorithm, prompts_per_step=settings.pop("prompts", 4), group_size=8, max_prompt_tokens=5
+    )
+    engine = Engine()
+    stop = settings.pop("stop", StopRequest())
+    sampler = Sampler(engine, Judge(), Chat(), stop)  # type: ignore[arg-type]
+    return asyncio.run(collect(sampler, tasks, config, carried, seed=0, step=settings.pop("step", 3))), engine
+
+
+def test_a_plain_batch_keeps_every_group_in_order() -> None:
+    collected, engine = run(stream("mixed", "right", "wrong"), dynamic=False)
+    assert [g.task.id for g in collected.groups] == ["mixed-0", "right-1", "wrong-2", "mixed-3"]
+    assert len(engine.requests) == 32
+    assert collected.metrics["groups/all_right"] == 0.25
+    assert collected.metrics["groups/all_wrong"] == 0.25
+    completion = collected.groups[0].rollouts[2].completion
+    assert completion.policy_version == 4
+    assert completion.sampled_logprobs == (-0.1, -0.2)
+    assert completion.token_ids[0] == sample_seed(0, "step 3 round 0", "mixed-0", 2) % 2
+
+
+def test_dynamic_sampling_refills_with_informative_groups() -> None:
+    collected, _ = run(stream("mixed", "right", "wrong", "right"))
+    assert len(collected.groups) == 4
+    assert all(g.task.data_source == "mixed" for g in collected.groups)
+    assert collected.metrics["groups/zero_variance"] == 0.75
+    assert collected.metrics["groups/rounds"] >= 2
+    assert collected.metrics["groups/waste_fraction"] == pytest.approx(1 - 4 / collected.metrics["groups/sampled"])
+
+
+def test_surplus_is_carried_over_and_used_first() -> None:
+    # the first round finds 1 of 4, so the second asks for many, of which more are informative than needed
+    tasks = itertools.chain(itertools.islice(stream("mixed", "right", "right", "right"), 4), stream("mixed"))
+    collected, _ = run(tasks)
+    assert len(collected.groups) == 4
+    assert collected.carried
+    again, engine = run(stream("mixed"), carried=collected.carried)
+    assert (*again.groups, *again.carried)[: len(collected.carried)] == collected.carried
+    assert len(engine.requests) == 8 * max(0, 4 - len(collected.carried))
+
+
+def test_the_cap_ends_the_search() -> None:
+    collected, engine = run(stream("right"), rounds=3)
+    assert collected.groups == ()
+    assert collected.metrics["groups/rounds"] == 3
+    assert collected.metrics["groups/waste_fraction"] == 1
+    assert collected.histogram == {1.0: len(engine.requests)}
+
+
+def test_failures_of_ours_leave_the_group_and_are_counted() -> None:
+    collected, _ = run(stream("half broken", "mixed"), dynamic=False)
+    broken = [g for g in collected.groups if g.task.data_source == "half broken"]
+    assert broken
+    assert all(r.score.value is not None for g in collected.groups for r in g.rollouts)
+    assert all(2 <= len(g.rollouts) < 8 for g in broken)
+    assert collected.metrics["rollouts/infra_failures"] == sum(8 - len(g.rollouts) for g in collected.groups)
+
+
+def test_a_broken_verifier_stops_the_run_with_its_own_words() -> None:
+    with pytest.raises(RlvrError, match=r"the verifier failed on 32 of 32 completions.*most often: boom"):
+        run(stream("broken"))
+
+
+def test_long_prompts_are_skipped_and_counted() -> None:
+    def tasks() -> Iterator[Task]:
+        for number in itertools.count():
+            length = 9 if number % 2 else 3
+            yield Task(id=str(number), prompt=(), verifier="x", answer="", info={"rule": "mixed", "length": length})
+
+    collected, _ = run(tasks())
+    assert collected.metrics["prompts/too_long"] >= 3
+    assert all(int(g.task.id) % 2 == 0 for g in collected.groups)
+
+
+def test_only_long_prompts_is_an_error_not_a_loop() -> None:
+    tasks = (
+        Task(id=str(n), prompt=(), verifier="x", answer="", info={"rule": "mixed", "length": 9}) for n in itertools.count()
+    )
+    with pytest.raises(RlvrError, match=r"rl\.max_prompt_tokens=5: 1000 tasks in a row"):
+        run(tasks)
+
+
+def test_a_stop_request_is_seen_between_generations() -> None:
+    stop = StopRequest()
+    stop.requested = True
+    with pytest.raises(Interrupted):
+        run(stream("mixed"), stop=stop)
+
+
+def test_seeds_differ_by_everything_that_names_a_draw() -> None:
+    seeds = {sample_seed(*key) for key in itertools.product((0, 1), ("a", "b"), ("t", "u"), range(8))}
+    assert len(seeds) == 64
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_scoring_overlaps_with_generation() -> None:
+    """The first finished completion is being scored before the last one is generated."""
+    events: list[str] = []
+
+    class Watched(Engine):
+        async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Generation]:
+            async for generation in super().generate(requests):
+                events.append("generated")
+                yield generation
+                await asyncio.sleep(0)
+
+    class Watching(Judge):
+        async def score(self, task: Task, completion: Completion) -> Score:
+            events.append("scored")
+            return await super().score(task, completion)
+
+    sampler = Sampler(Watched(), Watching(), Chat(), StopRequest())  # type: ignore[arg-type]
+    plan = SamplingPlan(samples=8, max_tokens=4, temperature=1.0, seed=0)
+    asyncio.run(sampler.sample([next(stream("mixed"))], plan, "test"))
+    assert events.index("scored") < len(events) - 1 - events[::-1].index("generated")
