@@ -189,9 +189,7 @@ class _Channel(asyncio.Protocol):
             finally:
                 alarm.cancel()
                 self._waiting = None
-            patience = until - time.monotonic()
-            if patience <= 0 and not self._frames:
-                await asyncio.sleep(0)  # a busy loop wakes us late: what has arrived meanwhile still counts
+            patience = until - time.monotonic()  # a busy loop wakes us late; what came meanwhile is in _frames by now
         return self._frames.popleft()
 
     def _wake(self) -> None:

@@ -7,7 +7,8 @@ pi and i, polynomials and their quotients, tuples, intervals, unions, sets, list
 verifier_args: `tolerance` (relative, default 0: numbers are compared exactly).
 """
 
-from rlvr_verifiers.math.parse import UnreadableError, parse
+from rlvr_verifiers.math.parse import parse
+from rlvr_verifiers.math.tree import UnreadableError
 from rlvr_verifiers.math.verifier import Math, verify
 
 __all__ = ["Math", "UnreadableError", "parse", "verify"]

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Literal
 
 from rlvr_verifiers.math.exact import Arithmetic, approximate
-from rlvr_verifiers.math.parse import UnreadableError, normal_text
+from rlvr_verifiers.math.parse import normal_text
 from rlvr_verifiers.math.tree import (
     Binding,
     Collection,
@@ -19,6 +19,7 @@ from rlvr_verifiers.math.tree import (
     Symbol,
     Text,
     Union,
+    UnreadableError,
 )
 
 Verdict = Literal["ok", "mismatch", "type_mismatch", "hedge"]

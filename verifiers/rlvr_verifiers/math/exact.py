@@ -10,8 +10,7 @@ import math
 from fractions import Fraction
 from typing import NamedTuple
 
-from rlvr_verifiers.math.parse import UnreadableError
-from rlvr_verifiers.math.tree import Negation, Node, Number, Power, Product, Quotient, Root, Sum, Symbol
+from rlvr_verifiers.math.tree import Negation, Node, Number, Power, Product, Quotient, Root, Sum, Symbol, UnreadableError
 
 MAX_BITS = 8_192
 """Of a numerator or denominator: about 2,500 digits."""

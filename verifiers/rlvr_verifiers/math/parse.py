@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import Literal
 
+from rlvr_verifiers.math.build import decimal, negated, operands, quotient, signed
 from rlvr_verifiers.math.lex import END, Token, clean, tokens
 from rlvr_verifiers.math.tree import (
     Binding,
     Collection,
     Infinity,
-    Negation,
     Node,
     Number,
     PlusMinus,
     Power,
     Product,
     Quantity,
-    Quotient,
     Root,
     Sequence,
     Sum,
     Symbol,
     Text,
     Union,
+    UnreadableError,
 )
 from rlvr_verifiers.math.units import SCALES, is_power, is_unit_word, normal_unit
 
@@ -42,18 +41,6 @@ chi psi omega"""
 _GREEK = frozenset(_LETTERS.split())
 _FRACTIONS = frozenset((r"\frac", r"\dfrac", r"\tfrac", r"\cfrac"))
 _INFINITIES = frozenset(("infinity", "inf", "oo"))
-_ARITHMETIC = (Number, Symbol, Infinity, Sum, Product, Quotient, Negation, PlusMinus, Power, Root)
-
-
-class UnreadableError(ValueError):
-    """An answer outside the grammar (`unparsed`) or beyond its bounds (`too_large`)."""
-
-    def __init__(self, message: str, reason: Literal["unparsed", "too_large"] = "unparsed") -> None:
-        super().__init__(message)
-        self.reason: Literal["unparsed", "too_large"] = reason
-
-    def __reduce__(self) -> tuple[type[UnreadableError], tuple[str, str]]:
-        return UnreadableError, (str(self), self.reason)
 
 
 def parse(answer: str) -> Node:
@@ -95,57 +82,6 @@ def _parse_text(content: str) -> Node:
     return Text(normal_text(content))
 
 
-def _operands(*nodes: Node) -> tuple[Node, ...]:
-    """The nodes, if one can calculate with all of them: a set or a text in a sum is an error here and not later."""
-    for node in nodes:
-        if not isinstance(node, _ARITHMETIC):
-            raise UnreadableError(f"one cannot calculate with a {type(node).__name__.lower()}")
-    return nodes
-
-
-def _negated(node: Node) -> Node:
-    if isinstance(node, Number):
-        return Number(-node.value)
-    if isinstance(node, Infinity):
-        return Infinity(not node.negative)
-    return Negation(*_operands(node))
-
-
-def _quotient(numerator: Node, denominator: Node) -> Node:
-    if isinstance(numerator, Number) and isinstance(denominator, Number) and denominator.value:
-        return Number(numerator.value / denominator.value)
-    return Quotient(*_operands(numerator, denominator))
-
-
-def _decimal(text: str) -> Fraction:
-    whole, _, part = re.sub(r"[^\d.]", "", text).partition(".")
-    return Fraction(int(whole + part), 10 ** len(part))
-
-
-def _signed(node: Node, sign: int) -> Node:
-    """The tree with every plus-minus taken as plus (sign 1) or minus (sign -1)."""
-    match node:
-        case PlusMinus(operand):
-            inner = _signed(operand, sign)
-            return inner if sign > 0 else _negated(inner)
-        case Sum(terms):
-            return Sum(tuple(_signed(term, sign) for term in terms))
-        case Product(factors):
-            return Product(tuple(_signed(factor, sign) for factor in factors))
-        case Quotient(numerator, denominator):
-            return Quotient(_signed(numerator, sign), _signed(denominator, sign))
-        case Negation(operand):
-            return Negation(_signed(operand, sign))
-        case Power(operand, exponent):
-            return Power(_signed(operand, sign), _signed(exponent, sign))
-        case Root(index, radicand):
-            return Root(index, _signed(radicand, sign))
-        case Quantity(value, unit):
-            return Quantity(_signed(value, sign), unit)
-        case _:
-            return node
-
-
 def normal_text(text: str) -> str:
     return " ".join(text.casefold().split()).strip(" .!\"'")
 
@@ -180,7 +116,7 @@ class _Parser:
             if group and name is None and not items and self._peek().text in (")", "]", "}"):
                 self._plus_minus = self._plus_minus or outside
                 return (value,), False
-            values = (_signed(value, 1), _signed(value, -1)) if self._plus_minus else (value,)
+            values = (signed(value, 1), signed(value, -1)) if self._plus_minus else (value,)
             items += values if name is None else (Binding(name, value) for value in values)
             joiners = self._joiners()
             alternatives = alternatives or "or" in joiners
@@ -223,7 +159,7 @@ class _Parser:
         self._position += money
         value = self._sum()
         if negative:
-            value = _negated(value)
+            value = negated(value)
         if self._peek().text in SCALES and not self._brackets:
             value = Product((value, Number(Fraction(SCALES[self._next().text]))))
         unit = self._unit()
@@ -287,7 +223,7 @@ class _Parser:
         terms = [self._signed_term(self._take_sign())]
         while (sign := self._take_sign()) is not None:
             terms.append(self._signed_term(sign))
-        return terms[0] if len(terms) == 1 else Sum(_operands(*terms))
+        return terms[0] if len(terms) == 1 else Sum(operands(*terms))
 
     def _take_sign(self) -> str | None:
         """The product of a run of signs; `\\mp` is the opposite of `\\pm`."""
@@ -303,9 +239,9 @@ class _Parser:
         term = self._product()
         if sign in (r"\pm", r"\mp"):
             self._plus_minus = True
-            _operands(term)
-            return PlusMinus(term if sign == r"\pm" else _negated(term))
-        return _negated(term) if sign == "-" else term
+            operands(term)
+            return PlusMinus(term if sign == r"\pm" else negated(term))
+        return negated(term) if sign == "-" else term
 
     def _product(self) -> Node:
         factors = [self._power()]
@@ -314,14 +250,14 @@ class _Parser:
                 factors.append(self._signed_factor())
             elif self._peek().text in ("/", r"\div") and self._peek(1).kind != "text":
                 self._position += 1
-                factors.append(_quotient(factors.pop() if len(factors) == 1 else _ONE, self._signed_factor()))
+                factors.append(quotient(factors.pop() if len(factors) == 1 else _ONE, self._signed_factor()))
             elif self._starts_factor():
                 factors.append(self._power())
             else:
-                return factors[0] if len(factors) == 1 else Product(_operands(*factors))
+                return factors[0] if len(factors) == 1 else Product(operands(*factors))
 
     def _signed_factor(self) -> Node:
-        return _negated(self._power()) if self._take("-") else self._power()
+        return negated(self._power()) if self._take("-") else self._power()
 
     def _starts_factor(self) -> bool:
         """Whether the next token multiplies what stands before it: `2x`, `3\\sqrt2`, `2(a+1)`."""
@@ -350,8 +286,8 @@ class _Parser:
         exponent = self._argument(whole_number=True)
         if self._peek().text == "^":
             raise UnreadableError("two exponents in a row")
-        _operands(base, exponent)
-        return Power(base, _negated(exponent) if negative else exponent)
+        operands(base, exponent)
+        return Power(base, negated(exponent) if negative else exponent)
 
     def _primary(self) -> Node:
         self._depth += 1
@@ -376,7 +312,7 @@ class _Parser:
 
     def _number(self, token: Token) -> Node:
         digits = token.text if self._brackets else token.text + self._thousands(token)
-        value = _decimal(digits)
+        value = decimal(digits)
         exponent = self._scientific(token)
         if exponent is not None:
             return Product((Number(value), Power(Number(Fraction(10)), Number(Fraction(exponent)))))
@@ -421,7 +357,7 @@ class _Parser:
         if self._peek().text in _FRACTIONS:
             part = self._primary()
             proper = isinstance(part, Number) and 0 < part.value < 1
-            return Number(whole + part.value) if isinstance(part, Number) and proper else Product(_operands(number, part))
+            return Number(whole + part.value) if isinstance(part, Number) and proper else Product(operands(number, part))
         if self._peek().kind == "number" and self._peek(1).text == "/" and self._peek(2).kind == "number":
             numerator, denominator = self._peek().text, self._peek(2).text
             if numerator.isdigit() and denominator.isdigit() and 0 < int(numerator) < int(denominator):
@@ -436,7 +372,7 @@ class _Parser:
         if word in _INFINITIES:
             return Infinity()
         if word == "sqrt" and self._peek().text in ("(", "{"):
-            return Root(2, *_operands(self._argument()))
+            return Root(2, *operands(self._argument()))
         if len(word) == 2 and not is_unit_word(word, known=True):
             self._position -= 1  # one letter now, the other as a factor of its own: the exponent of `ab^2` is b's
             self._tokens[self._position] = Token("word", word[1], token.start + 1, token.end)
@@ -446,9 +382,9 @@ class _Parser:
     def _command(self, token: Token) -> Node:
         command = token.text
         if command in _FRACTIONS:
-            return _quotient(self._argument(), self._argument())
+            return quotient(self._argument(), self._argument())
         if command == r"\sqrt":
-            return Root(self._root_index(), *_operands(self._argument(whole_number=True)))
+            return Root(self._root_index(), *operands(self._argument(whole_number=True)))
         if command == r"\infty":
             return Infinity()
         if command in (r"\emptyset", r"\varnothing"):
@@ -477,7 +413,7 @@ class _Parser:
                 raise self._unexpected()
             return Number(Fraction(int(first)))
         if token.kind == "number":
-            return Number(_decimal(self._next().text))
+            return Number(decimal(self._next().text))
         return self._primary()
 
     def _bracketed(self, opening: str) -> Node:

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from fractions import Fraction
+from typing import Literal
+
+
+class UnreadableError(ValueError):
+    """An answer outside the grammar (`unparsed`) or beyond its bounds (`too_large`)."""
+
+    def __init__(self, message: str, reason: Literal["unparsed", "too_large"] = "unparsed") -> None:
+        super().__init__(message)
+        self.reason: Literal["unparsed", "too_large"] = reason
+
+    def __reduce__(self) -> tuple[type[UnreadableError], tuple[str, str]]:
+        return UnreadableError, (str(self), self.reason)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import functools
 from rlvr_verifiers.answers import Stated, stated_answer
 from rlvr_verifiers.arguments import ArgumentReader, clip
 from rlvr_verifiers.math.compare import check_value, compare
-from rlvr_verifiers.math.parse import UnreadableError, parse
-from rlvr_verifiers.math.tree import Collection, Node
+from rlvr_verifiers.math.parse import parse
+from rlvr_verifiers.math.tree import Collection, Node, UnreadableError
 from rlvr_verifiers.response import after_reasoning, turn_text
 from rlvr_verifiers.types import Completion, Score, Task
 
