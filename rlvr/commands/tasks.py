@@ -105,7 +105,7 @@ def check(
         evaluation = {} if label.startswith("eval.") else held_out
         report = check_tasks(tasks, held_out=evaluation, ngram=ngram, workers=workers, deadline_s=deadline_s)
         if as_json:
-            typer.echo(json.dumps({"tasks": label, **dataclasses.asdict(report), "counts": report.counts}))
+            typer.echo(json.dumps({"source": label, **dataclasses.asdict(report), "counts": report.counts}))
         else:
             _print_report(label, report)
         if report.exit_reason:

@@ -182,8 +182,11 @@ _ABSENT = object()
 
 
 def _step(value: Any, step: str) -> Any:
-    if isinstance(value, str) and value[:1] in "{[":
-        value = parse_json(value)
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            value = parse_json(value)
+        except TaskError:
+            return _ABSENT  # text that only looks like JSON
     if isinstance(value, Mapping):
         return cast("Mapping[str, Any]", value).get(step, _ABSENT)
     if isinstance(value, list) and step.isdecimal() and int(step) < len(items := cast("list[Any]", value)):

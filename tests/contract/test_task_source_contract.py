@@ -1,0 +1,189 @@
+"""What every task source keeps: the same tasks every time, stable ids, golds that pass, and no reward for what is no answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlvr_tasks.check import check_tasks
+from rlvr_tasks.errors import TaskError
+from rlvr_tasks.record import fingerprint, record_from_task, task_from_record
+from rlvr_tasks.registry import BUILT_IN, load_tasks, open_stream
+from rlvr_tasks.sources.reasoning_gym import INTEGER, REFUSED, TEXT
+from rlvr_verifiers.types import Task
+
+GYM = sorted(INTEGER | TEXT)
+GSM8K = [{"question": f"How many legs have {n} cats and {n} birds?", "answer": f"4 + 2\n#### {6 * n}"} for n in range(1, 25)]
+MAPPING: dict[str, Any] = {"columns": {"prompt": "question"}, "answer_pattern": r"####\s*(.+)$", "verifier": "math"}
+CASES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet", "mix", "arithmetic", "arithmetic_boxed", *GYM]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    import gzip
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder: Path = tmp_path_factory.mktemp("data")
+    lines = "\n".join(map(json.dumps, GSM8K))
+    (folder / "gsm.jsonl").write_text(lines, encoding="utf-8")
+    with gzip.open(folder / "gsm.jsonl.gz", "wt", encoding="utf-8") as packed:
+        packed.write(lines)
+    pq.write_table(pa.Table.from_pylist(GSM8K), folder / "gsm.parquet")
+    return {name: str(folder / f"gsm.{name}") for name in ("jsonl", "jsonl.gz", "parquet")}
+
+
+@pytest.fixture(autouse=True)
+def _datasets_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[str, Any]:
+    match case:
+        case "jsonl" | "jsonl_gz" | "parquet":
+            return {"source": "jsonl", "args": {"path": files[case.replace("_", ".")], **MAPPING}}
+        case "hf_jsonl" | "hf_parquet":
+            return {"source": "hf", "args": {"name": files[case.removeprefix("hf_")], **MAPPING}}
+        case "mix":
+            parts = [{"source": "arithmetic", "args": {"kinds": kind, "split": split}} for kind in ("largest", "sort")]
+            return {"source": "mix", "args": {"sources": parts, "size": 24}}
+        case "arithmetic" | "arithmetic_boxed":
+            return {"source": "arithmetic", "args": {"size": 52, "split": split, "boxed": case.endswith("boxed")}}
+        case _:
+            return {"source": "reasoning_gym", "args": {"name": case, "size": 8, "split": split}}
+
+
+def texts(tasks: Sequence[Task]) -> set[str]:
+    return {str(task.prompt) for task in tasks}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_loading_twice_gives_the_same_tasks_under_unique_ids(case: str, files: dict[str, str]) -> None:
+    first, second = (load_tasks(config_of(case, files)) for _ in range(2))
+    assert list(first) == list(second)
+    assert fingerprint(first) == fingerprint(second)
+    assert len({task.id for task in first}) == len(first)
+    assert all(task.data_source and task.split for task in first)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golds_pass_and_what_is_no_answer_fails(case: str, files: dict[str, str]) -> None:
+    tasks = load_tasks(config_of(case, files))
+    report = check_tasks(tasks, workers=2)
+    faults = {kind: count for kind, count in report.counts.items() if kind != "duplicate_prompt"}
+    assert (report.golds_passed, faults) == (len(tasks), {})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tasks_survive_a_line_of_json(case: str, files: dict[str, str]) -> None:
+    for task in load_tasks(config_of(case, files)):
+        assert task_from_record(json.loads(json.dumps(record_from_task(task)))) == task
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_stream_over_the_source_resumes_exactly(case: str, files: dict[str, str]) -> None:
+    stream = open_stream([config_of(case, files)], seed=3)
+    for _ in range(11):
+        next(stream)
+    state = json.loads(json.dumps(stream.state()))
+    expected = [next(stream).id for _ in range(20)]
+    other = open_stream([config_of(case, files)], seed=3)
+    other.restore(state)
+    assert [next(other).id for _ in range(20)] == expected
+
+
+@pytest.mark.parametrize("case", ["mix", "arithmetic", "arithmetic_boxed", *GYM])
+def test_train_and_eval_sides_share_no_prompt(case: str, files: dict[str, str]) -> None:
+    assert not texts(load_tasks(config_of(case, files))) & texts(load_tasks(config_of(case, files, "eval")))
+
+
+def test_every_built_in_source_is_under_contract(files: dict[str, str]) -> None:
+    assert {config_of(case, files)["source"] for case in CASES} == set(BUILT_IN)
+
+
+def test_files_mean_the_same_through_every_reader(files: dict[str, str]) -> None:
+    read = [load_tasks(config_of(case, files)) for case in ("jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet")]
+    assert all([task.id for task in tasks] == [task.id for task in read[0]] for tasks in read)
+    assert all(list(tasks) == list(read[0]) for tasks in read)
+
+
+def test_hf_slices_and_names_splits(files: dict[str, str]) -> None:
+    tasks = load_tasks({"source": "hf", "args": {"name": files["parquet"], "split": "test[:3]", **MAPPING}})
+    assert (len(tasks), tasks[0].split) == (3, "test")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"name": "./gone.parquet"}, "no file"),
+        ({"name": "no-such-owner/no-such-data-set"}, "cannot load no-such-owner/no-such-data-set"),
+    ],
+)
+def test_hf_says_what_it_could_not_load(args: dict[str, Any], words: str) -> None:
+    with pytest.raises(TaskError, match=words):
+        load_tasks({"source": "hf", "args": args})
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bad.parquet"
+    path.write_bytes(b"no parquet")
+    with pytest.raises(TaskError, match=r"bad\.parquet: not a parquet file"):
+        load_tasks({"source": "jsonl", "args": {"path": str(path)}})
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_reasoning_gym_sets_that_cannot_be_judged_are_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(TaskError) as caught:
+        load_tasks({"source": "reasoning_gym", "args": {"name": name}})
+    assert REFUSED[name] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"name": "chain_sums"}, "did you mean 'chain_sum'"),
+        ({"name": "figlet_font"}, "more than one answer can be right"),
+        ({"name": "chain_sum", "args": {"seed": 1}}, "'seed' stands beside `args`"),
+        ({"name": "chain_sum", "args": {"min_term": 1}}, "refuses its args"),
+        ({"name": "chain_sum", "args": {"min_terms": 5, "max_terms": 2}}, "refuses its args"),
+    ],
+)
+def test_reasoning_gym_mistakes_are_named(args: dict[str, Any], words: str) -> None:
+    with pytest.raises(TaskError, match=words):
+        load_tasks({"source": "reasoning_gym", "args": args})
+
+
+def test_neighbouring_seeds_of_reasoning_gym_share_no_question() -> None:
+    sets = [
+        load_tasks({"source": "reasoning_gym", "args": {"name": "gsm_symbolic", "size": 50, "seed": seed}})
+        for seed in (1, 2)
+    ]
+    assert not texts(sets[0]) & texts(sets[1])
+
+
+def test_a_new_process_generates_the_same_tasks() -> None:
+    """Whatever the hash seed of the process."""
+    code = (
+        "from rlvr_tasks.registry import load_tasks; from rlvr_tasks.record import fingerprint\n"
+        "for source, args in (('arithmetic', {'size': 100}), ('reasoning_gym', {'name': 'letter_counting', 'size': 10})):\n"
+        "    print(fingerprint(load_tasks({'source': source, 'args': args})))"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1]
+    assert len(runs[0].split()) == 2
