@@ -11,9 +11,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from rlvr.config.schema import Config
-from rlvr.engines.protocol import PolicySnapshot, RolloutEngine
+from rlvr.engines.protocol import GenerationRequest, PolicySnapshot, RolloutEngine
+from rlvr.errors import RlvrError
 from rlvr.logprobs import frozen_logprobs
 from rlvr.policy import Policy
 from rlvr.sync_proof import SyncProof
@@ -39,13 +41,56 @@ class HandOver:
         self.policy.save(target)
         await self.engine.load_policy(PolicySnapshot(version=version, kind=self.policy.kind, path=target))
         metrics: dict[str, float] = {}
-        if self.proof is not None and version % self.config.sync.probe_every == 0:
-            metrics = await self._prove(version)
         shutil.rmtree(target)
+        if version % self.config.sync.probe_every == 0:
+            metrics = await self._prove(version)
         return {**metrics, "time/sync_s": time.perf_counter() - started}
 
     async def _prove(self, version: int) -> dict[str, float]:
-        raise NotImplementedError
+        if self.proof is None:
+            self.proof = await self._calibrated(version)
+        sequences = self.proof.sequences
+        base = None
+        if self.policy.kind == "lora":
+            with self.policy.using("base"):
+                base = self._learner_logprobs(sequences)
+        engine = await self.engine.score_tokens(sequences, "policy")
+        return self.proof.check(version, self._learner_logprobs(sequences), engine, base).metrics()
+
+    async def _calibrated(self, version: int) -> SyncProof:
+        """Builds the probe, and measures the noise on weights that learner and engine are known to share."""
+        weights = "base" if self.policy.kind == "lora" else "policy"
+        sequences = await self._probe_sequences(weights)
+        engine = await self.engine.score_tokens(sequences, weights)
+        with self.policy.using(weights):
+            learner = self._learner_logprobs(sequences)
+        return SyncProof(sequences, learner, engine, version)
+
+    async def _probe_sequences(self, weights: Literal["policy", "base"]) -> list[list[int]]:
+        """Prompts of the run's own tasks with a completion each: the tokens whose log-probs training moves."""
+        room = self.config.engine.max_model_len - 1  # engines sample one token after a scored sequence
+        prompts = [self.policy.chat.prompt_ids(task) for task in self.probe_tasks]
+        fitting = [ids for ids in prompts if len(ids) < room][: self.config.sync.probe_sequences]
+        if not fitting:
+            raise RlvrError(
+                f"engine.max_model_len={self.config.engine.max_model_len}: not one of {len(prompts)} prompts fits; raise it"
+            )
+        requests = [
+            GenerationRequest(
+                index=i,
+                prompt_ids=ids,
+                seed=i,
+                max_tokens=min(self.config.sync.probe_tokens, room - len(ids)),
+                temperature=1.0,
+                weights=weights,
+            )
+            for i, ids in enumerate(fitting)
+        ]
+        completions = {g.index: g.token_ids async for g in self.engine.generate(requests)}
+        return [[*ids, *completions[i]] for i, ids in enumerate(fitting)]
+
+    def _learner_logprobs(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        return probe_logprobs(self.policy, sequences, self.config.micro_batch_tokens)
 
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

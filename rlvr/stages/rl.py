@@ -28,6 +28,7 @@ from rlvr.objectives import OBJECTIVES
 from rlvr.progress import Progress
 from rlvr.run import Run
 from rlvr.sampling import Sampler
+from rlvr.sync_proof import SyncProof
 from rlvr.token_groups import TokenGroup
 from rlvr.types import Group, Rollout
 from rlvr_tasks.protocol import TaskSource
@@ -95,8 +96,8 @@ class RlLoop:
         state = restore_checkpoint(checkpoint, self.run.policy, self.learner)
         self.tasks.restore(state["tasks"])
         self.at = Progressed.from_json(checkpoint.step, state)
-        if self.hand_over.proof is not None and state["proof"] is not None:
-            self.hand_over.proof.restore(state["proof"])
+        if state["proof"] is not None:
+            self.hand_over.proof = SyncProof.from_state(state["proof"])
 
     async def train(self) -> None:
         """Runs the remaining steps; the engine has the policy already.
