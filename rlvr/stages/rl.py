@@ -199,7 +199,7 @@ class RlLoop:
             return self._policy_logprobs(groups)
 
     def _diagnosis(self, metrics: dict[str, float]) -> str | None:
-        return diagnose(metrics, self.run.config)
+        return diagnose(metrics, self.run.config, self.at.step)
 
 
 def _group_to_json(group: Group) -> dict[str, Any]:
