@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import Field
 from typing_extensions import TypedDict, Unpack
 
-from rlvr_tasks.errors import TaskError
+from rlvr_tasks.errors import TaskError, UnreadableGoldError
 from rlvr_tasks.record import FIELDS, canonical_json, parse_json, task_from_record
 from rlvr_verifiers.types import Task
 
@@ -69,7 +69,7 @@ def column_mapping(**options: Unpack[MappingArguments]) -> Callable[[Mapping[str
                 return None
             record = mapping.record(row)
         except TaskError as error:
-            raise TaskError(f"{where}: {error}") from None
+            raise type(error)(f"{where}: {error}") from None
         return task_from_record(record, where)
 
     return convert
@@ -194,17 +194,28 @@ def _step(value: Any, step: str) -> Any:
     return _ABSENT
 
 
+_BOX = re.compile(r"\\f?box(?:ed)?\s*")
+_BARE = re.compile(r"[^\s$.,;]+")
+
+
 def last_boxed(text: str) -> str | None:
-    r"""Content of the last complete `\boxed{...}`, braces matched, in linear time."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
+    r"""Content of the last `\boxed{...}` (or `\fbox{...}`, or `\boxed 3`), braces matched, in linear time; None where it is
+    never closed or there is none."""
+    last = None
+    for last in _BOX.finditer(text):
+        pass
+    if last is None:
         return None
+    start = last.end()
+    if not text.startswith("{", start):
+        bare = _BARE.match(text, start)
+        return bare.group() if bare else None
     depth = 0
-    for position in range(start + 6, len(text)):
+    for position in range(start, len(text)):
         if text[position] in "{}" and text[position - 1] != "\\":
             depth += 1 if text[position] == "{" else -1
             if depth == 0:
-                return text[start + 7 : position].strip()
+                return text[start + 1 : position].strip()
     return None
 
 

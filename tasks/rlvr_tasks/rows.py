@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from rlvr_tasks.errors import TaskError
+from rlvr_tasks.errors import TaskError, UnreadableGoldError
 from rlvr_tasks.record import content_id
+from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.registry import check_task
 from rlvr_verifiers.types import Task
 
@@ -22,56 +23,45 @@ Row = tuple[str, Mapping[str, Any] | TaskError]
 
 
 def tasks_from_rows(
-    rows: Iterable[Row], convert: Callable[[Mapping[str, Any], str], Task | None], origin: str
+    rows: Iterable[Row],
+    convert: Callable[[Mapping[str, Any], str], Task | None],
+    origin: str,
+    *,
+    drop_unreadable: bool = False,
 ) -> tuple[Task, ...]:
     """Converts every row; `convert` gives None for a row that a filter leaves out.
 
     Rows without an id that are equal in content get a running number behind their hash, in file order; an id that is given
-    twice is an error. Raises one TaskError for all unusable rows, and one where nothing is left.
+    twice is an error. `drop_unreadable` leaves out, and counts in the log, rows whose gold cannot be found or is not one that
+    their verifier can use. Raises one TaskError for all unusable rows, and one where nothing is left.
     """
-    problems: list[str] = []
-    places: list[str] = []
+    problems: list[tuple[str, str]] = []
+    ids = _Ids()
     tasks: list[Task] = []
-    seen: dict[str, str] = {}
-    copies: dict[str, int] = {}
-    read = 0
+    read = dropped = 0
     for where, row in rows:
         read += 1
         try:
-            if isinstance(row, TaskError):
-                raise row
-            task = convert(row, where)
+            task = _converted(row, where, convert)
+            if task is None:
+                continue
+            if drop_unreadable and not _is_readable(task):
+                raise UnreadableGoldError(where)
+            tasks.append(ids.unique(task, where))
         except TaskError as error:
-            problems.append(str(error).removeprefix(f"{where}: "))
-            places.append(where)
-            continue
-        if task is None:
-            continue
-        if task.id in seen and task.id == content_id(task):
-            copies[task.id] = copies.get(task.id, 1) + 1
-            task = dataclasses.replace(task, id=f"{task.id}-{copies[task.id]}")
-        if task.id in seen:
-            problems.append(f"id: {task.id!r} is also the id of {seen[task.id]}; ids must be unique")
-            places.append(where)
-            continue
-        seen[task.id] = where
-        tasks.append(task)
-    if problems and len(problems) == read and len(set(problems)) == 1:
-        raise TaskError(f"{origin}: none of the {read} rows can be used: {problems[0]}")
+            if drop_unreadable and isinstance(error, UnreadableGoldError):
+                dropped += 1
+            else:
+                problems.append((where, str(error).removeprefix(f"{where}: ")))
     if problems:
-        lines = [f"{where}: {problem}" for where, problem in zip(places, problems, strict=True)]
-        raise TaskError(listed(f"{origin}: {len(problems)} of {read} rows cannot be used", lines))
+        raise TaskError(_report(problems, read, origin))
     if not tasks:
-        raise TaskError(f"{origin}: no tasks ({read} rows read); check the path, the split and the filter")
+        raise TaskError(
+            f"{origin}: no tasks ({read} rows read, {dropped} dropped); check the path, the split and the filter"
+        )
+    if dropped:
+        logger.warning("%s: dropped %d of %d rows: unreadable golds", origin, dropped, read)
     return tuple(tasks)
-
-
-def readable(tasks: tuple[Task, ...], origin: str) -> tuple[Task, ...]:
-    """Only tasks whose gold their verifier can use; how many were dropped is logged."""
-    kept = tuple(task for task in tasks if not task.verifier or check_task(task) is None)
-    if len(kept) < len(tasks):
-        logger.warning("%s: dropped %d of %d tasks: unreadable golds", origin, len(tasks) - len(kept), len(tasks))
-    return kept
 
 
 def listed(headline: str, problems: Sequence[str]) -> str:
@@ -80,3 +70,41 @@ def listed(headline: str, problems: Sequence[str]) -> str:
     if len(problems) > SHOWN:
         lines.append(f"  ... and {len(problems) - SHOWN} more")
     return "\n".join(lines)
+
+
+class _Ids:
+    def __init__(self) -> None:
+        self._places: dict[str, str] = {}
+        self._copies: dict[str, int] = {}
+
+    def unique(self, task: Task, where: str) -> Task:
+        """The task, numbered where it repeats the content of an earlier one. Raises TaskError for an id given twice."""
+        if task.id in self._places and task.id == content_id(task):
+            self._copies[task.id] = copy = self._copies.get(task.id, 1) + 1
+            task = dataclasses.replace(task, id=f"{task.id}-{copy}")
+        if task.id in self._places:
+            raise TaskError(f"id: {task.id!r} is also the id of {self._places[task.id]}; ids must be unique")
+        self._places[task.id] = where
+        return task
+
+
+def _converted(
+    row: Mapping[str, Any] | TaskError, where: str, convert: Callable[[Mapping[str, Any], str], Task | None]
+) -> Task | None:
+    if isinstance(row, TaskError):
+        raise row
+    return convert(row, where)
+
+
+def _is_readable(task: Task) -> bool:
+    try:
+        return not task.verifier or check_task(task) is None
+    except VerifierError as error:
+        raise TaskError(str(error)) from None
+
+
+def _report(problems: Sequence[tuple[str, str]], read: int, origin: str) -> str:
+    if len(problems) == read and len({problem for _, problem in problems}) == 1:
+        return f"{origin}: none of the {read} rows can be used: {problems[0][1]}"
+    lines = [f"{where}: {problem}" for where, problem in problems]
+    return listed(f"{origin}: {len(problems)} of {read} rows cannot be used", lines)

@@ -136,6 +136,9 @@ def test_a_second_system_message_is_refused() -> None:
         ("\\boxed{\\{1, 2\\}}", "\\{1, 2\\}"),
         ("\\boxed{unclosed", None),
         ("none", None),
+        ("so $\\boxed 3$.", "3"),
+        ("\\fbox{12}", "12"),
+        ("\\boxed", None),
         ("\\boxed{" * 20_000, None),
     ],
 )
@@ -196,9 +199,17 @@ def test_unusable_files_are_named(tmp_path: Path, name: str, content: bytes | No
     assert name in str(caught.value)
 
 
+def test_rows_without_the_pattern_are_dropped_only_on_request(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "answer": "\\boxed{1}"}, {"prompt": "b", "answer": "it is 2"}]
+    options: dict[str, Any] = {"path": str(write(tmp_path / "a.jsonl", rows)), "verifier": "math", "answer_pattern": "boxed"}
+    with pytest.raises(TaskError, match="1 of 2 rows cannot be used"):
+        jsonl(**options)
+    assert [task.answer for task in jsonl(**options, unreadable_golds="drop")] == ["1"]
+
+
 def test_unreadable_golds_are_dropped_only_on_request_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = str(write(tmp_path / "a.jsonl", [*RECORDS, {"prompt": "?", "verifier": "math", "answer": ""}]))
     assert len(jsonl(path=path)) == 4
     with caplog.at_level(logging.WARNING):
         assert len(jsonl(path=path, unreadable_golds="drop")) == 3
-    assert "dropped 1 of 4 tasks" in caplog.text
+    assert "dropped 1 of 4 rows" in caplog.text

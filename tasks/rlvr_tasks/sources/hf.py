@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.mapping import MappingOptions, column_mapping
-from rlvr_tasks.rows import Row, readable, tasks_from_rows
+from rlvr_tasks.rows import Row, tasks_from_rows
 from rlvr_verifiers.types import Task
 
 BUILDERS = {".jsonl": "json", ".json": "json", ".gz": "json", ".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
@@ -31,8 +31,8 @@ def hf(
         default_data_source=name.rstrip("/").rsplit("/", 1)[-1].split(".")[0], default_split=split.split("[")[0], **mapping
     )
     rows = _load(name, config, split, revision, origin)
-    tasks = tasks_from_rows(_numbered(rows, origin), convert, origin)
-    return readable(tasks, origin) if mapping.get("unreadable_golds") == "drop" else tasks
+    drop = mapping.get("unreadable_golds") == "drop"
+    return tasks_from_rows(_numbered(rows, origin), convert, origin, drop_unreadable=drop)
 
 
 def _numbered(rows: Sequence[Mapping[str, Any]], origin: str) -> Iterator[Row]:

@@ -17,7 +17,7 @@ from typing_extensions import Unpack
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.mapping import MappingOptions, column_mapping
 from rlvr_tasks.record import parse_json
-from rlvr_tasks.rows import Row, readable, tasks_from_rows
+from rlvr_tasks.rows import Row, tasks_from_rows
 from rlvr_verifiers.types import Task
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -39,8 +39,7 @@ def jsonl(
     convert = column_mapping(default_data_source=paths[0].name.split(".")[0], **mapping)
     rows = (row for item in paths for row in read_rows(item))
     origin = ", ".join(map(str, paths))
-    tasks = tasks_from_rows(rows, convert, origin)
-    return readable(tasks, origin) if mapping.get("unreadable_golds") == "drop" else tasks
+    return tasks_from_rows(rows, convert, origin, drop_unreadable=mapping.get("unreadable_golds") == "drop")
 
 
 def read_rows(path: Path) -> Iterator[Row]:
