@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import re
 import string
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, cast
 
@@ -158,7 +159,7 @@ class ColumnMapping:
             )
         gold = self.gold(answer) if self.gold else None
         if not gold:
-            raise TaskError(
+            raise UnreadableGoldError(
                 f"answer: answer_pattern finds nothing in ...{answer[-60:]!r}; correct the pattern or drop the row"
             )
         return gold
@@ -201,12 +202,10 @@ _BARE = re.compile(r"[^\s$.,;]+")
 def last_boxed(text: str) -> str | None:
     r"""Content of the last `\boxed{...}` (or `\fbox{...}`, or `\boxed 3`), braces matched, in linear time; None where it is
     never closed or there is none."""
-    last = None
-    for last in _BOX.finditer(text):
-        pass
-    if last is None:
+    boxes = deque(_BOX.finditer(text), maxlen=1)
+    if not boxes:
         return None
-    start = last.end()
+    start = boxes[0].end()
     if not text.startswith("{", start):
         bare = _BARE.match(text, start)
         return bare.group() if bare else None
