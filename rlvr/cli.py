@@ -168,6 +168,10 @@ def main() -> None:
 
 def _quiet_libraries() -> None:
     """Libraries' own chatter hides what matters; their warnings and errors still show."""
+    import logging
+
+    # It warns at every import that an optional kernel, which it would fetch from a hub, is not installed.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

@@ -65,7 +65,9 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
     folder.describe(resolved(config), hashes=_hashes(config, model_path, data), verifiers=_verifiers(data))
     checkpoint = latest_checkpoint(folder.checkpoints) if resume else None
     if resume:
-        folder.rewind(config.stages, checkpoint.stage if checkpoint else config.stages[0], checkpoint.step if checkpoint else 0)
+        folder.rewind(
+            config.stages, checkpoint.stage if checkpoint else config.stages[0], checkpoint.step if checkpoint else 0
+        )
         console.print(f"resuming {folder.path} from {checkpoint.path.name if checkpoint else 'its start'}", markup=False)
     policy = load_policy(config, model_path, device)
     stop = StopRequest()
