@@ -15,6 +15,7 @@ from rich.text import Text
 from rlvr import machine
 from rlvr.config.schema import Config
 from rlvr.errors import RlvrError
+from rlvr.models import locate_model
 
 When = Literal["always", "sampling", "updating"]
 
@@ -63,6 +64,24 @@ class MemoryPlan:
     def fits(self) -> bool:
         return self.peak_bytes <= self.device.available_bytes
 
+    def table(self) -> Table:
+        """For the console: the rows, the peak, what there is, and what to change where it does not fit."""
+        table = Table(
+            title=f"Memory plan for {self.device.name} ({self.device.kind})", title_justify="left", show_edge=False
+        )
+        table.add_column("part")
+        table.add_column("GiB", justify="right")
+        table.add_column("when")
+        table.add_column("formula", overflow="fold")
+        for row in self.rows:
+            table.add_row(Text(row.part), _gib(row.bytes), row.when, Text(row.formula))
+        table.add_section()
+        table.add_row("peak", _gib(self.peak_bytes), "", "always + the larger of sampling and updating")
+        table.add_row("available", _gib(self.device.available_bytes), "", f"of {_gib(self.device.total_bytes)} GiB")
+        if not self.fits:
+            table.add_row(Text("does not fit", style="bold red"), "", "", Text(advice(self)))
+        return table
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelCounts:
@@ -73,6 +92,21 @@ class ModelCounts:
     """In linear layers other than the LM head: what NF4 replaces."""
     largest_linear: int
     trained: int
+
+
+def plan_for(config: Config) -> MemoryPlan:
+    """The plan of `config` on this machine. Raises RlvrError where the model's description cannot be read."""
+    from transformers import AutoConfig
+
+    path = locate_model(config.model.name, config.model.revision)
+    try:
+        model_config = AutoConfig.from_pretrained(path, revision=config.model.revision)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RlvrError(
+            f"model.name={config.model.name}: its config.json cannot be read ({reason}); check the name"
+        ) from None
+    return plan_memory(config, model_config)
 
 
 def plan_memory(config: Config, model_config: Any, device: Device | None = None) -> MemoryPlan:
@@ -182,23 +216,6 @@ def kv_bytes_per_token(model_config: Any, item_bytes: int) -> int:
     text = model_config.get_text_config()
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     return 2 * text.num_hidden_layers * heads * _head_size(text) * item_bytes
-
-
-def render_plan(plan: MemoryPlan) -> Table:
-    """A table for the console, with the total, what there is, and what to change where it does not fit."""
-    table = Table(title=f"Memory plan for {plan.device.name} ({plan.device.kind})", title_justify="left", show_edge=False)
-    table.add_column("part")
-    table.add_column("GiB", justify="right")
-    table.add_column("when")
-    table.add_column("formula", overflow="fold")
-    for row in plan.rows:
-        table.add_row(Text(row.part), _gib(row.bytes), row.when, Text(row.formula))
-    table.add_section()
-    table.add_row("peak", _gib(plan.peak_bytes), "", "always + the larger of sampling and updating")
-    table.add_row("available", _gib(plan.device.available_bytes), "", f"of {_gib(plan.device.total_bytes)} GiB")
-    if not plan.fits:
-        table.add_row(Text("does not fit", style="bold red"), "", "", Text(advice(plan)))
-    return table
 
 
 def advice(plan: MemoryPlan) -> str:

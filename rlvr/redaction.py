@@ -13,8 +13,11 @@ from typing import Any
 REDACTED = "[redacted]"
 SHORTEST_SECRET = 6  # shorter values ("1", "true") would blot out ordinary text
 
-# HF_TOKEN, api_key, --wandb-key, CLIENT_SECRET, DBPASSWORD; but not max_tokens, `key` (a column) or tokenizer.
-SECRET_NAME = re.compile(r"(?i)(?:.*[_\-.](?:token|key)|token|apikey|.*(?:secret|password|passwd|credentials?))\Z")
+# HF_TOKEN, api_key, --wandb-key, CLIENT_SECRET, DBPASSWORD; but not max_tokens, `key` (a column), tokenizer or pad_token.
+SECRET_NAME = re.compile(
+    r"(?i)(?!(?:.*[._-])?(?:pad|eos|bos|unk|mask|sep|cls|stop|start|end|image|think)_token\Z)"
+    r"(?:.*[_\-.](?:token|key)|token|apikey|.*(?:secret|password|passwd|credentials?))\Z"
+)
 SECRET_SHAPE = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{20,200}|sk-[A-Za-z0-9_\-]{20,200}|gh[pousr]_[A-Za-z0-9]{20,200}|github_pat_[A-Za-z0-9_]{20,200}"
     r"|AKIA[A-Z0-9]{16}|xox[abprs]-[A-Za-z0-9\-]{10,200})"

@@ -22,8 +22,8 @@ from rlvr.memory_plan import (
     count_parameters,
     kv_bytes_per_token,
     nf4_bytes,
+    plan_for,
     plan_memory,
-    render_plan,
 )
 from rlvr.policy import load_policy
 from rlvr.token_groups import TokenGroup
@@ -204,7 +204,7 @@ def test_a_plan_that_does_not_fit_says_what_to_change() -> None:
     plan = plan_memory(config(micro_batch_tokens=16384), SMOLLM2, small)
     assert not plan.fits
     console = Console(file=io.StringIO(), width=140)
-    console.print(render_plan(plan))
+    console.print(plan.table())
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "does not fit" in shown
     assert (
@@ -218,6 +218,15 @@ def test_a_stage_without_sampling_needs_no_engine() -> None:
     sft = {"model": {"name": "m"}, "stages": ["sft"], "sft": {"tasks": [{"source": "arithmetic"}], "steps": 1}}
     plan = plan_memory(Config.model_validate(sft), SMOLLM2, CPU)
     assert not [row for row in plan.rows if row.part.startswith("engine")]
+
+
+def test_the_plan_of_this_machine(tiny_model_dir: Path, tmp_path: Path) -> None:
+    plan = plan_for(config(model={"name": str(tiny_model_dir)}, device="cpu"))
+    assert plan.device.kind == "cpu"
+    assert plan.fits
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(RlvrError, match=r"its config\.json cannot be read"):
+        plan_for(config(model={"name": str(tmp_path)}))
 
 
 def test_wrong_targets_are_one_clear_line() -> None:

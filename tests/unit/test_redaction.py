@@ -26,7 +26,18 @@ def test_secret_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["max_completion_tokens", "head_chunk_tokens", "tokenizer", "key", "keyboard", "token_weights", "PATH"]
+    "name",
+    [
+        "max_completion_tokens",
+        "head_chunk_tokens",
+        "tokenizer",
+        "key",
+        "keyboard",
+        "pad_token",
+        "model.eos_token",
+        "token_weights",
+        "PATH",
+    ],
 )
 def test_ordinary_names(name: str) -> None:
     assert not SECRET_NAME.match(name)
