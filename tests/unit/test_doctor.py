@@ -142,3 +142,15 @@ def test_report_is_plain_text_with_actions_below() -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0].split() == ["gpu", "missing", "[red]none[/red]"]
     assert lines[-1] == "gpu: buy one"
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0])
+def test_a_quantiser_that_loses_all_or_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
+    pytest.importorskip("bitsandbytes")
+    import bitsandbytes.functional
+    import torch
+
+    weight = torch.randn(128, 256, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(bitsandbytes.functional, "dequantize_4bit", lambda packed, state: factor * weight)
+    assert doctor.check_nf4().status == "limited"
