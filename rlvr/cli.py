@@ -52,12 +52,13 @@ def train(
 ) -> None:
     """Run the stages that CONFIG names: sft, rl."""
     from rlvr.config.load import load_config, resolved
+    from rlvr.redaction import Redactor
     from rlvr.run_name import check_same_run, new_run_name, newest_run
 
     settings = load_config(config, overrides or [])
     if resume:
         name = settings.run_name or newest_run(settings.output_dir, config.stem)
-        check_same_run(settings.output_dir / name, resolved(settings))
+        check_same_run(settings.output_dir / name, Redactor().value(resolved(settings)))
     else:
         name = settings.run_name or new_run_name(config.stem, datetime.datetime.now())
     _quiet_libraries()

@@ -50,12 +50,8 @@ class HandOver:
         if self.proof is None:
             self.proof = await self._calibrated(version)
         sequences = self.proof.sequences
-        base = None
-        if self.policy.kind == "lora":
-            with self.policy.using("base"):
-                base = self._learner_logprobs(sequences)
         engine = await self.engine.score_tokens(sequences, "policy")
-        return self.proof.check(version, self._learner_logprobs(sequences), engine, base).metrics()
+        return self.proof.check(version, self._learner_logprobs(sequences), engine).metrics()
 
     async def _calibrated(self, version: int) -> SyncProof:
         """Builds the probe, and measures the noise on weights that learner and engine are known to share."""
@@ -64,7 +60,7 @@ class HandOver:
         engine = await self.engine.score_tokens(sequences, weights)
         with self.policy.using(weights):
             learner = self._learner_logprobs(sequences)
-        return SyncProof(sequences, learner, engine, version)
+        return SyncProof(sequences, learner, engine, version=version, on_base=weights == "base")
 
     async def _probe_sequences(self, weights: Literal["policy", "base"]) -> list[list[int]]:
         """Prompts of the run's own tasks with a completion each: the tokens whose log-probs training moves."""

@@ -164,6 +164,8 @@ def load_policy(config: Config, model_path: Path | str, device: torch.device) ->
         model = _with_lora(base, config.adapter, dtype)
     elif config.model.quantization != "none":
         raise RlvrError("adapter.kind=full cannot train a 4-bit base; use adapter.kind=lora or model.quantization=none")
+    else:
+        base.requires_grad_(True)
     _without_dropout(model)
     if config.model.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

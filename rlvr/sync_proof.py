@@ -67,20 +67,23 @@ class SyncResult:
 class SyncProof:
     """Keeps the noise and the learner's log-probs at the last version that could be told apart from the one before."""
 
-    def __init__(self, sequences: Sequence[Sequence[int]], learner: Logprobs, engine: Logprobs, version: int) -> None:
-        """Calibrates on weights that both are known to share (the base before training)."""
+    def __init__(
+        self, sequences: Sequence[Sequence[int]], learner: Logprobs, engine: Logprobs, *, version: int, on_base: bool
+    ) -> None:
+        """Calibrates on weights that both are known to share: the base (adapter off) where there is one, or the policy as it is."""
         self.sequences = [list(sequence) for sequence in sequences]
         reference, measured = _flat(learner), _flat(engine)
         self.noise = max(SMALLEST_NOISE, _rms(_differences(measured, reference)))
+        self.base = reference if on_base else None
         self.reference = reference
         self.reference_version = version
 
-    def check(self, version: int, learner: Logprobs, engine: Logprobs, base: Logprobs | None = None) -> SyncResult:
+    def check(self, version: int, learner: Logprobs, engine: Logprobs) -> SyncResult:
         """Compares; raises `RlvrError` where the engine has old weights, no adapter, or other weights."""
         new, measured = _flat(learner), _flat(engine)
         residual = _differences(measured, new)
         freshness, freshness_error = self._filter(measured, new, self.reference)
-        use, use_error = (None, None) if base is None else self._filter(measured, new, _flat(base))
+        use, use_error = (None, None) if self.base is None else self._filter(measured, new, self.base)
         result = SyncResult(
             version=version,
             gap_mean=sum(map(abs, residual)) / len(residual),
@@ -103,6 +106,7 @@ class SyncProof:
         return {
             "sequences": self.sequences,
             "noise": self.noise,
+            "base": self.base,
             "reference": self.reference,
             "reference_version": self.reference_version,
         }
@@ -112,6 +116,7 @@ class SyncProof:
         proof = cls.__new__(cls)
         proof.sequences = [list(map(int, sequence)) for sequence in state["sequences"]]
         proof.noise = float(state["noise"])
+        proof.base = None if state["base"] is None else list(map(float, state["base"]))
         proof.reference = list(map(float, state["reference"]))
         proof.reference_version = int(state["reference_version"])
         return proof

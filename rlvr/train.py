@@ -61,15 +61,19 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
     data = load_data(config)
     device = choose_device(config)
     model_path = locate_model(config.model.name, config.model.revision)
+    policy = load_policy(config, model_path, device)
     folder = (RunFolder.resume if resume else RunFolder.create)(config.output_dir, name)
     folder.describe(resolved(config), hashes=_hashes(config, model_path, data), verifiers=_verifiers(data))
     checkpoint = latest_checkpoint(folder.checkpoints) if resume else None
     if resume:
-        folder.rewind(
-            config.stages, checkpoint.stage if checkpoint else config.stages[0], checkpoint.step if checkpoint else 0
-        )
+        behind = (checkpoint.stage, checkpoint.step) if checkpoint else (config.stages[0], 0)
+        rewound = folder.rewind(config.stages, *behind)
+        if rewound.missing_steps:
+            console.print(
+                f"metrics.jsonl lacks steps {list(rewound.missing_steps)}: the crash came before they were written",
+                markup=False,
+            )
         console.print(f"resuming {folder.path} from {checkpoint.path.name if checkpoint else 'its start'}", markup=False)
-    policy = load_policy(config, model_path, device)
     stop = StopRequest()
     trackers = open_trackers(config.tracking.trackers, folder.path, resolved(config), warn=Progress.say)
     run = Run(config=config, policy=policy, folder=folder, trackers=trackers, stop=stop)

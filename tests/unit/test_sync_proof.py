@@ -22,7 +22,9 @@ class World:
         self.noise, self.drift = noise, drift
         self.base = -self.rng.exponential(1.0, (SEQUENCES, TOKENS))
         self.versions = [self.base]
-        self.proof = SyncProof([[1] * (TOKENS + 1)] * SEQUENCES, self.base.tolist(), self.seen(self.base), 0)
+        self.proof = SyncProof(
+            [[1] * (TOKENS + 1)] * SEQUENCES, self.base.tolist(), self.seen(self.base), version=0, on_base=True
+        )
 
     def seen(self, logprobs: np.ndarray) -> list[list[float]]:
         return (logprobs + self.rng.normal(0, self.noise, logprobs.shape)).tolist()
@@ -38,14 +40,14 @@ def test_fresh_hand_overs_never_alarm(drift: float) -> None:
         world = World(seed, drift)
         for version in range(1, 31):
             new = world.learn()
-            result = world.proof.check(version, new.tolist(), world.seen(new), world.base.tolist())
+            result = world.proof.check(version, new.tolist(), world.seen(new))
             if result.freshness_stderr is not None and result.freshness_stderr <= RESOLVED:
                 assert result.freshness == pytest.approx(1, abs=0.5)
 
 
 def stay_stuck(world: World, stuck: np.ndarray, steps: int) -> None:
     for version in range(4, 4 + steps):
-        world.proof.check(version, world.learn().tolist(), world.seen(stuck), world.base.tolist())
+        world.proof.check(version, world.learn().tolist(), world.seen(stuck))
 
 
 @pytest.mark.parametrize(("drift", "within"), [(0.3, 1), (0.05, 1), (0.02, 6), (0.005, 60)])
@@ -55,7 +57,7 @@ def test_stale_weights_are_caught_as_soon_as_they_can_be_told_apart(drift: float
         world = World(seed, drift)
         for version in range(1, 4):  # healthy at first
             new = world.learn()
-            world.proof.check(version, new.tolist(), world.seen(new), world.base.tolist())
+            world.proof.check(version, new.tolist(), world.seen(new))
         stuck = world.versions[-1]
         with pytest.raises(RlvrError, match=r"samples from older weights|does not use the adapter"):
             stay_stuck(world, stuck, within)
@@ -64,7 +66,7 @@ def test_stale_weights_are_caught_as_soon_as_they_can_be_told_apart(drift: float
 def test_an_adapter_that_is_loaded_but_not_used_is_caught() -> None:
     world = World(0, drift=0.1)
     with pytest.raises(RlvrError, match=r"does not use the adapter of policy version 1 .* samples from\s+the base"):
-        world.proof.check(1, world.learn().tolist(), world.seen(world.base), world.base.tolist())
+        world.proof.check(1, world.learn().tolist(), world.seen(world.base))
 
 
 def test_weights_of_another_run_are_caught_by_the_gap() -> None:
@@ -72,18 +74,18 @@ def test_weights_of_another_run_are_caught_by_the_gap() -> None:
     new = world.learn()
     foreign = new + world.rng.normal(0, 0.5, new.shape)
     with pytest.raises(RlvrError, match="disagree about policy version 1"):
-        world.proof.check(1, new.tolist(), world.seen(foreign), world.base.tolist())
+        world.proof.check(1, new.tolist(), world.seen(foreign))
 
 
 def test_nan_is_not_agreement() -> None:
     world = World(0, drift=0.1)
     with pytest.raises(RlvrError):
-        world.proof.check(1, world.learn().tolist(), np.full((SEQUENCES, TOKENS), np.nan).tolist(), None)
+        world.proof.check(1, world.learn().tolist(), np.full((SEQUENCES, TOKENS), np.nan).tolist())
 
 
 def test_nothing_learnt_is_reported_as_unresolved() -> None:
     world = World(0, drift=0.1)
-    result = world.proof.check(1, world.base.tolist(), world.seen(world.base), world.base.tolist())
+    result = world.proof.check(1, world.base.tolist(), world.seen(world.base))
     assert result.freshness is None
     assert result.adapter_use is None
     assert result.metrics()["sync/resolved"] == 0
