@@ -23,8 +23,10 @@ from rlvr.errors import RlvrError
 
 RESOLVED = 0.1
 """Largest standard error at which a filter is judged: five of them lie between 1 and the threshold."""
-THRESHOLD = 0.5
-"""Halfway between the new weights (1) and the old ones, or none (0)."""
+STALE = 0.5
+"""Freshness below this is stale: halfway between the new weights (1) and the old ones (0)."""
+UNUSED = 0.25
+"""Adapter use below this is no adapter; a stale one lies between this and 1, and is told from the new one by its freshness."""
 GAP_FACTOR = 4.0
 """How far the root mean square gap may exceed the noise measured so far."""
 SMALLEST_NOISE = 1e-4
@@ -133,13 +135,13 @@ class SyncProof:
 
     def _judge(self, result: SyncResult) -> None:
         numbers = f"gap {result.gap_mean:.4f} nats a token, noise {self.noise:.4f}"
-        if _fails(result.adapter_use, result.adapter_use_stderr):
+        if _below(UNUSED, result.adapter_use, result.adapter_use_stderr):
             raise RlvrError(
                 f"proof of sync failed: the engine does not use the adapter of policy version {result.version} (adapter use "
                 f"{result.adapter_use:.2f}, 1 expected, standard error {result.adapter_use_stderr:.2f}; {numbers}). It samples from "
                 "the base. Check the engine's LoRA support for adapter.target_modules, or use engine.kind=hf"
             )
-        if _fails(result.freshness, result.freshness_stderr):
+        if _below(STALE, result.freshness, result.freshness_stderr):
             raise RlvrError(
                 f"proof of sync failed: the engine was handed policy version {result.version} but samples from older weights, like "
                 f"those of version {result.reference_version} (freshness {result.freshness:.2f}, 1 expected, standard error "
@@ -153,8 +155,9 @@ class SyncProof:
             )
 
 
-def _fails(coefficient: float | None, error: float | None) -> bool:
-    return coefficient is not None and error is not None and error <= RESOLVED and not coefficient >= THRESHOLD
+def _below(threshold: float, coefficient: float | None, error: float | None) -> bool:
+    """Whether the coefficient is known well enough to be judged, and too small (or NaN)."""
+    return coefficient is not None and error is not None and error <= RESOLVED and not coefficient >= threshold
 
 
 def _differences(a: Sequence[float], b: Sequence[float]) -> list[float]:
