@@ -9,6 +9,9 @@ from typing import Literal, Protocol
 
 from rlvr_verifiers.types import FinishReason
 
+NO_POLICY = -1
+"""`policy_version` of an engine before its first hand-over, and of generations sampled from the base."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationRequest:
