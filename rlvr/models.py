@@ -176,7 +176,7 @@ def _write_dequantized(
 def dequantized_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Every weight of a bitsandbytes 4-bit model as the matrix product sees it, by its name in the plain model, on CPU."""
     from bitsandbytes.functional import dequantize_4bit
-    from bitsandbytes.nn import Linear4bit, Params4bit
+    from bitsandbytes.nn.modules import Linear4bit, Params4bit
 
     weights: dict[str, torch.Tensor] = {}
     for path, module in model.named_modules():

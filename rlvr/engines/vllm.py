@@ -63,6 +63,7 @@ class VllmEngine:
         self._stop_ids = sorted(set(eos_token_ids))
         self._adapter: LoRARequest | None = None
         self._ids = itertools.count()
+        self._llm: Any = None  # vllm.v1.engine.llm_engine.LLMEngine
         self._failure: str | None = None
         self._asleep = False
         self._closed = False

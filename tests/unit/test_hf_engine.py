@@ -184,7 +184,7 @@ def test_a_stale_adapter_stops_the_run(policy: Policy, tiny_model_dir: Path) -> 
         await hand(3)
 
     hand = HandOver(policy, engine, config, TASKS)
-    with pytest.raises(RlvrError, match="handed policy version 3 but samples from older weights, like those of version 2"):
+    with pytest.raises(RlvrError, match="handed policy version 3 but still samples from the weights of version 2"):
         asyncio.run(steps(hand))
     hand.close()
 
