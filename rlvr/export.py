@@ -15,7 +15,7 @@ from rlvr.errors import RlvrError
 from rlvr.run_folder import CONFIG
 
 
-def export_run(run: Path, output: Path, *, merge: bool, which: str = "best") -> str:
+def export_run(run: Path, output: Path, *, merge: bool = False, which: str = "best") -> str:
     """Writes the adapter (or, with `merge`, a whole model in the base's number format) to `output`; returns a sentence.
 
     `which` is `best` (on held-out tasks; the last where no evaluation ran), `last`, or a checkpoint's name. Raises `RlvrError`
