@@ -51,7 +51,14 @@ class HfEngine:
         self._check_usable()
         check_requests(requests, max_model_len=self._config.max_model_len, policy_loaded=self.policy_version != NO_POLICY)
         for batch in self._batches(requests):
-            for generation in await asyncio.to_thread(self._sample, batch):
+            work = asyncio.ensure_future(asyncio.to_thread(self._sample, batch))
+            try:
+                generations = await asyncio.shield(work)
+            finally:
+                await asyncio.wait(
+                    [work]
+                )  # cancelled: the learner gets its model back only once the thread has let go of it
+            for generation in generations:
                 yield generation
 
     async def load_policy(self, snapshot: PolicySnapshot) -> None:
@@ -93,7 +100,22 @@ class HfEngine:
 
     @contextlib.contextmanager
     def _using(self, weights: Weights) -> Iterator[None]:
-        """The engine's own weights for the time of the block; the learner's adapter is active again afterwards."""
+        """The engine's own weights for the time of the block; the learner's adapter is active again afterwards.
+
+        In evaluation mode: in training mode gradient checkpointing drops the key/value cache, and `generate` would go on with
+        the last token as the only context.
+        """
+        model = self._policy.model
+        training = model.training
+        model.eval()
+        try:
+            with self._switched_to(weights):
+                yield
+        finally:
+            model.train(training)
+
+    @contextlib.contextmanager
+    def _switched_to(self, weights: Weights) -> Iterator[None]:
         model = self._policy.model
         if not isinstance(model, PeftModel):
             if weights == "base" and self.policy_version > 0:

@@ -134,6 +134,32 @@ def test_sampling_leaves_the_learner_alone(policy: Policy, tmp_path: Path) -> No
     assert list(policy.trainable()) == names
 
 
+def test_gradient_checkpointing_changes_nothing_in_sampling(policy: Policy, tiny_model_dir: Path) -> None:
+    """In training mode it drops the key/value cache, and every token would follow from the one before it alone."""
+    checkpointed = load_policy(config_for(tiny_model_dir, gradient_checkpointing=True), tiny_model_dir, CPU)
+    assert checkpointed.model.training
+    expected = sample(HfEngine(policy, config_for(Path("x")).engine), requests())
+    assert sample(HfEngine(checkpointed, config_for(Path("x")).engine), requests()) == expected
+    assert checkpointed.model.training
+
+
+def test_cancelling_gives_the_model_back_as_it_was(policy: Policy, tmp_path: Path) -> None:
+    engine = HfEngine(policy, config_for(Path("x")).engine)
+    hand_over(policy, engine, tmp_path, 1)
+    names = list(policy.trainable())
+
+    async def cancelled() -> None:
+        wanted = requests(weights="policy", max_tokens=100)
+        task = asyncio.ensure_future(anext(engine.generate(wanted)))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert list(policy.trainable()) == names
+
+    asyncio.run(cancelled())
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
