@@ -27,7 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(tasks.app, name="tasks")
-console = Console(soft_wrap=not sys.stdout.isatty())
+# A pipe has no width of its own, and rich would wrap tables to 80 columns.
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; recipes are in configs/.")]
 Overrides = Annotated[
@@ -146,7 +147,7 @@ def export(
 
     _quiet_libraries()
     written = export_run(run, output, merge=merge, which=which)
-    console.print(written, markup=False)
+    console.print(written, markup=False, soft_wrap=True)
 
 
 def main() -> None:

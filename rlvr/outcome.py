@@ -54,7 +54,7 @@ def _milestones(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
     table = Table(title="held-out tasks", title_justify="left")
-    for column in ("policy", "pass@1 (95 % interval)", "largest k", "tokens", "cut off", "most common reasons"):
+    for column in ("policy", "pass@1 (95 % interval)", "pass@k", "tokens", "cut off", "most common reasons"):
         table.add_column(column)
     for evaluation in evaluations:
         k = max(evaluation.pass_at)
