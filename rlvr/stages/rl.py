@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from rlvr.advantages import is_informative
 from rlvr.batch import update_batches, with_advantages
 from rlvr.checkpoint import Checkpoint, replace_folder, restore_checkpoint
 from rlvr.collect import Collected, collect
@@ -158,7 +159,10 @@ class RlLoop:
 
     def _count_empty(self, collected: Collected) -> None:
         """Stops a run that has found nothing to learn from for too long."""
-        informative = collected.metrics["groups/zero_variance"] < 1 or collected.groups
+        informative = any(
+            is_informative([r.score.value for r in group.rollouts if r.score.value is not None])
+            for group in collected.groups
+        )
         self.at.empty_in_a_row = 0 if informative else self.at.empty_in_a_row + 1
         if self.at.empty_in_a_row >= self.config.max_empty_steps:
             self.save()

@@ -105,13 +105,10 @@ def test_an_engine_that_dies_leaves_the_last_step_saved(write: Write, monkeypatc
     assert saved.step == 2
 
 
-def test_nothing_to_learn_ends_with_the_histogram(write: Write) -> None:
+@pytest.mark.parametrize("algorithm", ["grpo", "{preset: dapo, overlong_buffer_tokens: 0, max_sampling_rounds: 2}"])
+def test_nothing_to_learn_ends_with_the_histogram(write: Write, algorithm: str) -> None:
     with pytest.raises(RlvrError, match=r"no group had differing rewards for 2 steps in a row.*Scores of the last step"):
-        run(
-            write("return 0.0"),
-            "rl.algorithm={preset: dapo, overlong_buffer_tokens: 0, max_sampling_rounds: 2}",
-            "rl.max_empty_steps=2",
-        )
+        run(write("return 0.0"), f"rl.algorithm={algorithm}", "rl.max_empty_steps=2")
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_intact(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
