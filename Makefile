@@ -12,9 +12,6 @@ DEVICE := $(or $(STAMPED),$(shell nvidia-smi -L 2>/dev/null | grep -q GPU && ech
 endif
 STAMP := .venv/setup-$(DEVICE).stamp
 
-# Tests measure nothing, so two threads do on any machine, and results do not depend on its number of cores.
-PYTEST := OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),2) .venv/bin/pytest
-
 .PHONY: help setup demo test test-unit test-contract test-attack test-loop test-gpu lint format lock clean
 
 help: ## List the targets
@@ -34,22 +31,22 @@ demo: setup ## The main job: SFT warm start, then GRPO on a real model, evaluate
 	.venv/bin/rlvr train configs/demo.yaml
 
 test: setup ## Run every test
-	$(PYTEST)
+	.venv/bin/pytest
 
 test-unit: setup ## Pure functions: seconds
-	$(PYTEST) tests/unit
+	.venv/bin/pytest tests/unit
 
 test-contract: setup ## One suite per protocol, over every implementation
-	$(PYTEST) tests/contract
+	.venv/bin/pytest tests/contract
 
 test-attack: setup ## Hostile completions: one property each
-	$(PYTEST) tests/attack
+	.venv/bin/pytest tests/attack
 
 test-loop: setup ## The real model, real vLLM, kill and resume: minutes
-	$(PYTEST) tests/loop
+	.venv/bin/pytest tests/loop
 
 test-gpu: setup ## What needs CUDA; skipped without it
-	$(PYTEST) tests/gpu
+	.venv/bin/pytest tests/gpu
 
 lint: setup ## Style, types and the direction of imports
 	.venv/bin/ruff check

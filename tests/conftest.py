@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,20 @@ CORPUS = [f"What is {a} + {b}? The answer is {a + b}." for a in range(10, 40) fo
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Everything marked `gpu`, or lying in tests/gpu, needs CUDA; torch is asked only when such a test is about to run."""
-    if item.get_closest_marker("gpu") is None and "gpu" not in item.path.relative_to(item.config.rootpath).parts:
-        return
+    layer = item.path.relative_to(item.config.rootpath / "tests").parts[0]
+    _use_threads(len(os.sched_getaffinity(0)) if layer in ("loop", "gpu") else 1)
+    if layer == "gpu" or item.get_closest_marker("gpu"):
+        _skip_without_cuda()
+
+
+def _use_threads(count: int) -> None:
+    """On tiny tensors a second thread costs more than it does, on a busy machine a hundred times more; a real model needs all."""
+    os.environ["OMP_NUM_THREADS"] = str(count)  # for a torch that is imported later, and for processes that a test starts
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+def _skip_without_cuda() -> None:
     import torch
 
     if not torch.cuda.is_available():
