@@ -231,9 +231,9 @@ class VllmEngine:
             temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
         names = self._add([(s, params) for s in sequences], self._adapter if weights == "policy" else None)
-        outputs = {output.request_id: output for output in self._finished_outputs()}
+        scored: dict[str, Any] = {output.request_id: output.prompt_logprobs for output in self._finished_outputs()}
         return [
-            [entry[token].logprob for token, entry in zip(sequence[1:], outputs[name].prompt_logprobs[1:], strict=True)]
+            [entry[token].logprob for token, entry in zip(sequence[1:], scored[name][1:], strict=True)]
             for name, sequence in zip(names, sequences, strict=True)
         ]
 
@@ -259,6 +259,8 @@ class VllmEngine:
         if not any(snapshot.path.glob("*.safetensors")):
             raise RlvrError(f"policy {snapshot.version}: {snapshot.path} holds no .safetensors file")
         self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(snapshot.path)})
+        if not self._on_cuda:
+            self._llm.apply_model(vllm_environment.repack_head)
         self._forget_prefixes(snapshot)
 
     def _forget_prefixes(self, snapshot: PolicySnapshot) -> None:

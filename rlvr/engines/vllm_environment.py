@@ -140,6 +140,16 @@ def stop(llm: Any) -> None:
     gc.collect()
 
 
+def repack_head(model: Any) -> None:
+    """After a reload on CPU: vLLM multiplies by a packed copy of the LM head, and leaves the old copy in place where the head is
+    tied to the embeddings, because no weight of its own was loaded."""
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+
+    for module in model.modules():
+        if isinstance(module, ParallelLMHead):
+            module.quant_method.process_weights_after_loading(module)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Gloo and vLLM's C++ code announce themselves on file descriptors 1 and 2; that is shown only if something fails."""

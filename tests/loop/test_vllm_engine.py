@@ -153,14 +153,13 @@ def test_base_and_policy_requests_may_be_mixed(vllm_engine: VllmEngine, policy: 
 
 
 def test_no_prefix_of_the_old_adapter_survives_a_hand_over(vllm_engine: VllmEngine, policy: Policy, tmp_path: Path) -> None:
-    """The adapter keeps its id, and vLLM's prefix cache is keyed by id: keys and values of the old weights would be reused."""
-    move(policy, 0.05)
-    hand_over(vllm_engine, policy, tmp_path, 1)
+    """vLLM's prefix cache is keyed by the adapter's name and path: from the same folder, the old keys and values would be reused."""
     wanted = requests(policy)
-    sample(vllm_engine, wanted)  # fills the cache with the old adapter's prompts
-    move(policy, 0.05, seed=1)
-    hand_over(vllm_engine, policy, tmp_path, 2)
-    done = sample(vllm_engine, wanted)
+    for version in (1, 2):
+        move(policy, 0.05, seed=version)
+        policy.save(tmp_path)
+        asyncio.run(vllm_engine.load_policy(PolicySnapshot(version=version, kind="lora", path=tmp_path)))
+        done = sample(vllm_engine, wanted)  # version 1 fills the cache with its prompts
     first = [(request, done[request.index]) for request in wanted]
     learner = probe_logprobs(policy, [[*r.prompt_ids, *g.token_ids] for r, g in first], 512)
     differences = [
