@@ -151,7 +151,7 @@ def config() -> Any:
                 "optimizer": {"learning_rate": 1e-5},
             },
             "micro_batch_tokens": 1024,
-            "head_chunk_tokens": 256,
+            "head_chunk_tokens": 128,
         }
     )
 
