@@ -273,12 +273,12 @@ class VllmEngine:
 
 def _to_generation(index: int, output: RequestOutput, version: int) -> Generation:
     completion = output.outputs[0]
-    assert completion.logprobs is not None
     tokens = tuple(completion.token_ids)
+    asked: Any = completion.logprobs  # one dict a token, holding the sampled token's own
     return Generation(
         index=index,
         token_ids=tokens,
-        logprobs=tuple(entry[token].logprob for token, entry in zip(tokens, completion.logprobs, strict=True)),
+        logprobs=tuple(entry[token].logprob for token, entry in zip(tokens, asked, strict=True)),
         finish_reason={"stop": "stop", "length": "length"}.get(completion.finish_reason or "", "abort"),  # type: ignore[arg-type]
         policy_version=version,
     )
