@@ -3,7 +3,7 @@
 Learner and engine compute the same log-probs with different kernels. In bfloat16 each carries rounding noise, together 0.05 to
 0.15 nats a token (root mean square), which is redrawn whenever a weight changes, and one update changes log-probs by less. So no
 threshold on the gap can tell new weights from old ones, and neither can a fit of the engine's change to the learner's, which
-contains the learner's own noise (such a fit finds a fresh engine halfway between old and new). Four questions can be answered,
+contains the learner's own noise (such a fit finds a fresh engine halfway between old and new). Five questions can be answered,
 on a fixed probe of a few hundred tokens:
 
     moved       rms(e_new - e_old) / rms(l_new - l_old), about 1. An engine is deterministic: with the weights it had before
@@ -12,7 +12,10 @@ on a fixed probe of a few hundred tokens:
                 whose mean is positive for new and negative for old weights, with the noise of both sides cancelling. The votes of all
                 hand-overs are summed and divided by their root sum of squares. Finds an engine that lags behind, in time.
     adapter use median over tokens of (e - base) / (l_new - base), 1 with the adapter and 0 without. Finds one that is loaded and not used.
-    gap         rms(e - l_new) against the noise measured so far. Finds weights of another run.
+    agreement   correlation of engine's and learner's change since calibration, each measured on its own side, so that no noise is
+                in both. Noise alone may lower it to `reliability` at worst; far below that the engine has gone another way.
+                Finds the adapter of another run, once the policy has left the noise behind.
+    gap         rms(e - l_new) against the noise measured so far. Finds weights of another model.
 
 e: the engine's log-probs, l: the learner's, old: at the hand-over before, base: with the adapter off.
 """
@@ -35,6 +38,10 @@ LARGEST_VOTE = 4.0
 """In units of the noise: changes and distances are cut here, so that the heavy tail of the noise has one vote like the rest."""
 UNUSED = 0.25
 """`adapter_use` below this is no adapter."""
+SURE_RELIABILITY = 0.6
+"""`agreement` is judged only where noise leaves at least so much of it."""
+AGREEMENT_ERRORS = 3.0
+"""`agreement` plus so many standard errors below half of the reliability is another adapter."""
 GAP_FACTOR = 4.0
 """How far the gap may exceed the noise measured so far."""
 SMALLEST_NOISE = 1e-4
@@ -55,6 +62,17 @@ class SyncResult:
     moved: float | None
     direction: float | None
     adapter_use: float | None
+    agreement: float | None = None
+    agreement_stderr: float | None = None
+    reliability: float | None = None
+    """What `agreement` should at least be: the share of the learner's change that is not noise, estimated from below."""
+
+    def is_astray(self) -> bool:
+        """Whether the agreement is too low to be explained by noise."""
+        if self.agreement is None or self.agreement_stderr is None or self.reliability is None:
+            return False
+        highest = self.agreement + AGREEMENT_ERRORS * self.agreement_stderr
+        return self.reliability >= SURE_RELIABILITY and highest < self.reliability / 2
 
     def metrics(self) -> dict[str, float]:
         found = {
@@ -62,6 +80,8 @@ class SyncResult:
             "sync/moved": self.moved,
             "sync/direction": self.direction,
             "sync/adapter_use": self.adapter_use,
+            "sync/agreement": self.agreement,
+            "sync/reliability": self.reliability,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -79,6 +99,7 @@ class SyncProof:
         self.version = version
         self.noise = max(SMALLEST_NOISE, _rms(_differences(self.engine, self.learner)))
         self.base = self.learner if on_base else None
+        self.first_learner, self.first_engine = self.learner, self.engine
         self.votes = 0.0
         self.squared_votes = 0.0
 
@@ -88,8 +109,10 @@ class SyncProof:
         gap = _differences(seen, new)
         change = _differences(new, self.learner)
         moved = _rms(_differences(seen, self.engine)) / _rms(change) if any(change) else None
+        agreement = stderr = reliability = None
         if moved is not None:
             self._vote(seen, new, change)
+            agreement, stderr, reliability = self._agreement(seen, new)
         result = SyncResult(
             version=version,
             gap_mean=sum(map(abs, gap)) / len(gap),
@@ -97,6 +120,9 @@ class SyncProof:
             moved=moved,
             direction=self.votes / math.sqrt(self.squared_votes) if self.squared_votes else None,
             adapter_use=self._adapter_use(seen, new),
+            agreement=agreement,
+            agreement_stderr=stderr,
+            reliability=reliability,
         )
         self._judge(result)
         if moved is not None:
@@ -131,6 +157,25 @@ class SyncProof:
         seen_changes = _differences(seen, self.base)
         return _median([e / n for e, n in zip(seen_changes, changes, strict=True) if not abs(n) <= self.noise])
 
+    def _agreement(self, seen: Sequence[float], new: Sequence[float]) -> tuple[float, float, float]:
+        """(correlation, its standard error, its reliability), all on changes cut at the largest vote.
+
+        A step's change is noise plus what was learnt, on either side: half of both sides' squares bounds today's noise from above,
+        whatever weights the engine has.
+        """
+        limit = LARGEST_VOTE * self.noise
+
+        def change(now: Sequence[float], then: Sequence[float]) -> list[float]:
+            return [_cut(difference, limit) for difference in _differences(now, then)]
+
+        ours, theirs = change(new, self.first_learner), change(seen, self.first_engine)
+        size = _rms(ours) * _rms(theirs) * len(ours)
+        products = [a * b for a, b in zip(ours, theirs, strict=True)]
+        noise = (_rms(change(new, self.learner)) ** 2 + _rms(change(seen, self.engine)) ** 2) / 2
+        if not size > 0:  # the engine is where it was at calibration: `moved` has the say
+            return 0.0, 0.0, 0.0
+        return math.fsum(products) / size, _norm(products) / size, 1 - noise / _rms(ours) ** 2
+
     def _judge(self, result: SyncResult) -> None:
         version, numbers = result.version, f"gap {result.gap_mean:.4f} nats a token, noise {self.noise:.4f}"
         if result.adapter_use is not None and not result.adapter_use >= UNUSED:
@@ -150,6 +195,13 @@ class SyncProof:
                 f"proof of sync failed: up to policy version {version} the engine was nearer to the weights before each hand-over than "
                 f"to those after it (direction {result.direction:.1f} standard errors; {numbers}). It lags behind the learner; use "
                 "engine.kind=hf to compare"
+            )
+        if result.is_astray():
+            raise RlvrError(
+                f"proof of sync failed: since calibration the engine went another way than the learner up to policy version {version} "
+                f"(agreement {result.agreement:.2f} with standard error {result.agreement_stderr:.2f}, at least "
+                f"{result.reliability:.2f} expected; {numbers}). It holds another adapter. Check that nothing else writes to the "
+                "folders of the hand-over, or use engine.kind=hf to compare"
             )
         if not result.gap_rms <= GAP_FACTOR * self.noise:  # also true of NaN
             raise RlvrError(
@@ -175,5 +227,9 @@ def _median(values: Sequence[float]) -> float:
     return math.nan if any(map(math.isnan, values)) else statistics.median(values)
 
 
+def _norm(values: Sequence[float]) -> float:
+    return math.sqrt(math.fsum(value * value for value in values))
+
+
 def _rms(values: Sequence[float]) -> float:
-    return math.sqrt(math.fsum(value * value for value in values) / max(1, len(values)))
+    return _norm(values) / math.sqrt(max(1, len(values)))

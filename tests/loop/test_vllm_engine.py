@@ -266,3 +266,26 @@ def test_adapters_that_do_not_fit_are_refused(vllm_engine: VllmEngine, policy: P
         asyncio.run(vllm_engine.load_policy(PolicySnapshot(version=1, kind="lora", path=tmp_path)))
     with pytest.raises(RlvrError, match="started for adapters"):
         asyncio.run(vllm_engine.load_policy(PolicySnapshot(version=1, kind="full", path=tmp_path)))
+
+
+def test_an_engine_that_dies_in_a_step_says_so_and_stays_dead(
+    vllm_engine: VllmEngine, policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over(vllm_engine, policy, tmp_path, 1)
+    step, steps = vllm_engine._llm.step, iter(range(100))
+
+    def dying() -> Any:
+        if next(steps) == 3:
+            raise RuntimeError("a kernel failed")
+        return step()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(vllm_engine._llm, "step", dying)
+        with pytest.raises(RlvrError, match="died in a step: RuntimeError: a kernel failed; resume from the last checkpoint"):
+            sample(vllm_engine, requests(policy))
+        with pytest.raises(RlvrError, match="the vLLM engine has died: RuntimeError: a kernel failed"):
+            sample(vllm_engine, requests(policy))
+    # Revived for the tests that follow: nothing was wrong with it.
+    vllm_engine._llm.abort_request(list(vllm_engine._llm.output_processor.request_states), internal=True)
+    vllm_engine._failure = None
+    assert len(sample(vllm_engine, requests(policy, max_tokens=2))) == 16

@@ -85,7 +85,26 @@ def test_an_adapter_that_is_loaded_but_not_used_is_caught() -> None:
         world.proof.check(1, world.learner[1], world.through_noise(world.truth[0]))
 
 
-def test_weights_of_another_run_are_caught_by_the_gap() -> None:
+@pytest.mark.parametrize("similar", [0.0, 0.2])
+def test_the_adapter_of_another_run_is_caught_in_time(similar: float) -> None:
+    """It moves as much as ours does, a part of it in the same direction; no single gap or step gives it away."""
+    for seed in range(5):
+        world = World(seed, drift=0.02)
+        other = World(seed + 100, drift=0.02)
+
+        def wrong_engine(world: World, other: World) -> None:
+            for version in range(1, 120):
+                world.learn()
+                other.learn()
+                shared = similar * (world.truth[-1] - world.truth[0])
+                own = (1 - similar**2) ** 0.5 * (other.truth[-1] - other.truth[0])
+                world.proof.check(version, world.learner[-1], world.through_noise(world.truth[0] + shared + own))
+
+        with pytest.raises(RlvrError, match="proof of sync failed: since calibration the engine went another way"):
+            wrong_engine(world, other)
+
+
+def test_weights_of_another_model_are_caught_by_the_gap() -> None:
     world = World(0, drift=0.1)
     world.learn()
     foreign = world.truth[1] + world.rng.normal(0, 0.5, world.truth[1].shape)
