@@ -281,7 +281,9 @@ def test_an_engine_that_dies_in_a_step_says_so_and_stays_dead(
 
     with monkeypatch.context() as broken:
         broken.setattr(vllm_engine._llm, "step", dying)
-        with pytest.raises(RlvrError, match="died in a step: RuntimeError: a kernel failed; resume from the last checkpoint"):
+        with pytest.raises(
+            RlvrError, match="died in a step: RuntimeError: a kernel failed; resume from the last checkpoint"
+        ):
             sample(vllm_engine, requests(policy))
         with pytest.raises(RlvrError, match="the vLLM engine has died: RuntimeError: a kernel failed"):
             sample(vllm_engine, requests(policy))
