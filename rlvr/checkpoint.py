@@ -64,8 +64,7 @@ def save_checkpoint(
         (draft / "state.json").write_text(json.dumps(state), encoding="utf-8")
         (draft / "rng.json").write_text(json.dumps(_rng_state()), encoding="utf-8")
         _flush(draft)
-        shutil.rmtree(final, ignore_errors=True)
-        draft.rename(final)
+        _put_in_place(draft, final)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         shutil.rmtree(draft, ignore_errors=True)
         earlier = latest_checkpoint(root)
@@ -100,7 +99,8 @@ def checkpoints(root: Path) -> list[Checkpoint]:
         for path in (root.iterdir() if root.is_dir() else ())
         if path.is_dir() and (match := _NAME.match(path.name))
     ]
-    return sorted(found, key=lambda c: (c.path.stat().st_mtime_ns, c.step))
+    # Not the folder's own time, which changes when anything in it does.
+    return sorted(found, key=lambda c: ((c.path / "state.json").stat().st_mtime_ns, c.step))
 
 
 def latest_checkpoint(root: Path) -> Checkpoint | None:
@@ -111,7 +111,7 @@ def latest_checkpoint(root: Path) -> Checkpoint | None:
 def prune_checkpoints(root: Path, keep_last: int) -> None:
     """Removes all but the newest `keep_last`."""
     for old in checkpoints(root)[:-keep_last]:
-        shutil.rmtree(old.path, ignore_errors=True)
+        _remove(old.path)
 
 
 def replace_folder(source: Path, target: Path) -> None:
@@ -120,8 +120,25 @@ def replace_folder(source: Path, target: Path) -> None:
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(source, draft)
     _flush(draft)
-    shutil.rmtree(target, ignore_errors=True)
-    draft.rename(target)
+    _put_in_place(draft, target)
+
+
+def _put_in_place(draft: Path, final: Path) -> None:
+    """Gives a finished folder its name; one that had the name before is kept until the new one is there."""
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    draft.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Takes away the name first: a removal that is cut short leaves nothing that looks like a checkpoint."""
+    doomed = folder.with_name(f".{folder.name}.removing")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _flush(folder: Path) -> None:
