@@ -291,3 +291,14 @@ def test_an_engine_that_dies_in_a_step_says_so_and_stays_dead(
     vllm_engine._llm.abort_request(list(vllm_engine._llm.output_processor.request_states), internal=True)
     vllm_engine._failure = None
     assert len(sample(vllm_engine, requests(policy, max_tokens=2))) == 16
+
+
+def test_operators_of_an_unknown_vllm_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    punica_cpu = pytest.importorskip("vllm.lora.punica_wrapper.punica_cpu")
+    from rlvr.engines import vllm_cpu_lora
+
+    before = punica_cpu.sgmv_shrink
+    monkeypatch.setattr(vllm_cpu_lora, "_vllm_version", lambda: (9, 9))
+    with pytest.warns(UserWarning, match=r"vLLM 9\.9 is not one it was proven on \(0\.32\)"):
+        assert not vllm_cpu_lora.install()
+    assert punica_cpu.sgmv_shrink is before
