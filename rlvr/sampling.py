@@ -20,7 +20,7 @@ from rlvr_verifiers.types import Completion, Score, Task
 
 
 class Scorer(Protocol):
-    """What scores a completion; a `VerifierPool` is one."""
+    """What scores a completion while others are sampled; a `ScoringThread` is one."""
 
     async def score(self, task: Task, completion: Completion) -> Score: ...
 

@@ -33,6 +33,7 @@ from rlvr.rollout_table import rollouts_of
 from rlvr.run import Run
 from rlvr.run_folder import RunFolder
 from rlvr.sampling import Sampler
+from rlvr.scoring import ScoringThread
 from rlvr.stages import rl, sft
 from rlvr.trackers import open_trackers
 from rlvr_tasks.protocol import TaskSource
@@ -119,8 +120,8 @@ async def _run_stages(run: Run, data: Data, model_path: Path | str, checkpoint: 
     engine = build_engine(config, run.policy, model_path)
     hand_over: HandOver | None = None
     try:
-        async with VerifierPool(config.verification.workers, config.verification.deadline_s) as pool:
-            sampler = Sampler(engine, pool, run.policy.chat, run.stop)
+        with ScoringThread(VerifierPool(config.verification.workers, config.verification.deadline_s)) as scorer:
+            sampler = Sampler(engine, scorer, run.policy.chat, run.stop)
             hand_over = HandOver(run.policy, engine, config, _probe_tasks(data))
             exam = Exam(run, sampler, data)
             if config.eval and config.eval.base:

@@ -63,6 +63,7 @@ async def _evaluate(config: Config) -> Evaluation:
     from rlvr.models import locate_model
     from rlvr.policy import load_policy
     from rlvr.sampling import Sampler
+    from rlvr.scoring import ScoringThread
     from rlvr.train import choose_device
     from rlvr_tasks.registry import load_tasks
     from rlvr_verifiers.pool import VerifierPool
@@ -74,9 +75,9 @@ async def _evaluate(config: Config) -> Evaluation:
     engine = build_engine(config, policy, where)
     hand_over = HandOver(policy, engine, config, tasks[:16])
     try:
-        async with VerifierPool(config.verification.workers, config.verification.deadline_s) as pool:
+        with ScoringThread(VerifierPool(config.verification.workers, config.verification.deadline_s)) as scorer:
             stop = StopRequest()
-            sampler = Sampler(engine, pool, policy.chat, stop)
+            sampler = Sampler(engine, scorer, policy.chat, stop)
             await hand_over(0)
             with stop.listening():
                 return await evaluate(sampler, tasks, config.eval, label=config.model.name, seed=config.seed)

@@ -51,15 +51,9 @@ class HfEngine:
         self._check_usable()
         check_requests(requests, max_model_len=self._config.max_model_len, policy_loaded=self.policy_version != NO_POLICY)
         for batch in self._batches(requests):
-            work = asyncio.ensure_future(asyncio.to_thread(self._sample, batch))
-            try:
-                generations = await asyncio.shield(work)
-            finally:
-                await asyncio.wait(
-                    [work]
-                )  # cancelled: the learner gets its model back only once the thread has let go of it
-            for generation in generations:
+            for generation in self._sample(batch):
                 yield generation
+            await asyncio.sleep(0)  # scores of this batch arrive while the next is sampled
 
     async def load_policy(self, snapshot: PolicySnapshot) -> None:
         """Copies the snapshot's adapter; raises `RlvrError` where it does not fit."""

@@ -1,7 +1,7 @@
 """vLLM in this process, on CUDA or CPU: the engine that rollouts normally come from.
 
-The V1 engine is stepped by hand in one worker thread, so that each generation is handed over as it finishes while the
-asyncio loop is free to score the ones before it. A LoRA policy is handed over as an adapter and never merged; a full policy
+The V1 engine is stepped by hand, in the caller's thread: each generation is handed over as it finishes, and between two steps
+the event loop has its turn. A LoRA policy is handed over as an adapter and never merged; a full policy
 replaces every weight in place. After either, the prefix cache is dropped: its keys name an adapter, not the adapter's
 contents, and a prompt would otherwise continue from keys and values that the old weights computed.
 """
@@ -9,13 +9,12 @@ contents, and a prompt would otherwise continue from keys and values that the ol
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlvr.config.schema import EngineConfig
 from rlvr.engines import vllm_environment
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from vllm.lora.request import LoRARequest
     from vllm.outputs import RequestOutput
 
-T = TypeVar("T")
 Weights = Literal["policy", "base"]
 
 ADAPTER_NAME = "policy"
@@ -63,12 +61,11 @@ class VllmEngine:
         self._stop_ids = sorted(set(eos_token_ids))
         self._adapter: LoRARequest | None = None
         self._ids = itertools.count()
+        self._turn = asyncio.Lock()  # a step's outputs belong to one caller
         self._llm: Any = None  # vllm.v1.engine.llm_engine.LLMEngine
         self._failure: str | None = None
         self._asleep = False
         self._closed = False
-        # One thread for everything that touches vLLM: it is not thread-safe.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
         self._lora_modules: list[str] = []
         adapters: vllm_environment.AdapterRoom | None = None
         if max_lora_rank is not None:
@@ -76,13 +73,9 @@ class VllmEngine:
             if target_modules == "all-linear":
                 self._lora_modules = vllm_environment.linear_layer_names(model_path, revision)
             adapters = vllm_environment.AdapterRoom(_room_for(max_lora_rank), self._lora_modules)
-        try:
-            self._on_cuda, self._llm = self._thread.submit(
-                vllm_environment.start, model_path, config, dtype=dtype, adapters=adapters, seed=seed, revision=revision
-            ).result()
-        except BaseException:
-            self._thread.shutdown(wait=False)
-            raise
+        self._on_cuda, self._llm = vllm_environment.start(
+            model_path, config, dtype=dtype, adapters=adapters, seed=seed, revision=revision
+        )
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Generation]:
         """Yields each generation as it finishes. Raises `RlvrError` on an impossible request before sampling any."""
@@ -94,33 +87,40 @@ class VllmEngine:
             )
         # Never both in one batch: vLLM's CPU operators give rows without an adapter the last adapter there is.
         for weights in ("policy", "base"):
-            async for generation in self._sample([r for r in requests if r.weights == weights], weights):
-                yield generation
+            sampling = self._sample([r for r in requests if r.weights == weights], weights)
+            async with self._turn, contextlib.aclosing(sampling):
+                async for generation in sampling:
+                    yield generation
 
     async def load_policy(self, snapshot: PolicySnapshot) -> None:
         """Takes the snapshot's weights into use and forgets every key and value that the old ones computed."""
         self._check_usable()
-        if snapshot.kind == "lora":
-            await self._call(lambda: self._load_adapter(snapshot))
-        else:
-            await self._call(lambda: self._load_all_weights(snapshot))
+        with self._dying_of_anything_unforeseen():
+            if snapshot.kind == "lora":
+                self._load_adapter(snapshot)
+            else:
+                self._load_all_weights(snapshot)
         self.policy_version = snapshot.version
 
     async def score_tokens(self, sequences: Sequence[Sequence[int]], weights: Weights) -> list[list[float]]:
         """log p(token t | tokens < t) for t = 1 .. T-1 of each sequence, at temperature 1."""
         self._check_usable()
         check_sequences(sequences, max_model_len=self._config.max_model_len)
-        return await self._call(lambda: self._score(sequences, weights))
+        async with self._turn:
+            with self._dying_of_anything_unforeseen():
+                return self._score(sequences, weights)
 
     async def sleep(self) -> None:
         """CUDA: moves the weights to main memory and gives up the KV cache; elsewhere nothing can be freed."""
         if self._on_cuda and self._config.sleep and not self._asleep:
-            await self._call(lambda: self._llm.sleep(level=1))
+            with self._dying_of_anything_unforeseen():
+                self._llm.sleep(level=1)
             self._asleep = True
 
     async def wake(self) -> None:
         if self._asleep:
-            await self._call(self._llm.wake_up)
+            with self._dying_of_anything_unforeseen():
+                self._llm.wake_up()
             self._asleep = False
 
     def close(self) -> None:
@@ -129,8 +129,7 @@ class VllmEngine:
             return
         self._closed = True
         llm, self._llm = self._llm, None
-        self._thread.submit(vllm_environment.stop, llm).result()
-        self._thread.shutdown()
+        vllm_environment.stop(llm)
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -140,57 +139,34 @@ class VllmEngine:
         if self._asleep:
             raise RlvrError("the vLLM engine is asleep; call wake() before using it")
 
-    async def _call(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._guarded(work))
-
-    def _guarded(self, work: Callable[[], T]) -> T:
+    @contextlib.contextmanager
+    def _dying_of_anything_unforeseen(self) -> Iterator[None]:
         """Anything but an `RlvrError` out of vLLM leaves it in an unknown state: the engine counts as dead."""
         try:
-            return work()
+            yield
         except RlvrError:
             raise
         except Exception as error:
             self._failure = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise RlvrError(f"the vLLM engine died in a step: {self._failure}; resume from the last checkpoint") from error
 
-    async def _sample(self, requests: list[GenerationRequest], weights: Weights) -> AsyncIterator[Generation]:
-        if not requests:
-            return
-        loop = asyncio.get_running_loop()
-        finished: asyncio.Queue[Generation | None] = asyncio.Queue()
-        abandoned = threading.Event()
-
-        def emit(generation: Generation) -> None:
-            loop.call_soon_threadsafe(finished.put_nowait, generation)
-
-        work = loop.run_in_executor(
-            self._thread, lambda: self._guarded(lambda: self._run(requests, weights, emit, abandoned))
-        )
-        work.add_done_callback(lambda _: finished.put_nowait(None))
-        try:
-            while (generation := await finished.get()) is not None:
-                yield generation
-            await work
-        finally:
-            abandoned.set()  # the caller left early: what still runs is aborted, and the thread is free again
-            await asyncio.wait([work])
-            work.exception()
-
-    def _run(
-        self,
-        requests: list[GenerationRequest],
-        weights: Weights,
-        emit: Callable[[Generation], None],
-        abandoned: threading.Event,
-    ) -> None:
+    async def _sample(self, requests: list[GenerationRequest], weights: Weights) -> AsyncGenerator[Generation]:
         version = self.policy_version if weights == "policy" else NO_POLICY
-        indices = self._add(
-            [(request.prompt_ids, self._sampling(request)) for request in requests],
-            self._adapter if weights == "policy" else None,
-        )
-        by_id = dict(zip(indices, requests, strict=True))
-        for output in self._finished_outputs(abandoned):
-            emit(_to_generation(by_id[output.request_id].index, output, version))
+        by_name: dict[str, GenerationRequest] = {}
+        try:
+            with self._dying_of_anything_unforeseen():
+                prompts = [(request.prompt_ids, self._sampling(request)) for request in requests]
+                names = self._add(prompts, self._adapter if weights == "policy" else None)
+            by_name = dict(zip(names, requests, strict=True))
+            while by_name:
+                with self._dying_of_anything_unforeseen():
+                    finished = [output for output in self._llm.step() if output.finished]
+                for output in finished:
+                    yield _to_generation(by_name.pop(output.request_id).index, output, version)
+                await asyncio.sleep(0)
+        finally:
+            if by_name and self._failure is None:  # the caller left early
+                self._llm.abort_request(list(by_name))
 
     def _add(self, prompts: Sequence[tuple[Sequence[int], SamplingParams]], adapter: LoRARequest | None) -> list[str]:
         names: list[str] = []
@@ -198,14 +174,6 @@ class VllmEngine:
             names.append(str(next(self._ids)))
             self._llm.add_request(names[-1], {"prompt_token_ids": list(prompt_ids)}, params, lora_request=adapter)
         return names
-
-    def _finished_outputs(self, abandoned: threading.Event | None = None) -> Any:
-        while self._llm.has_unfinished_requests():
-            if abandoned is not None and abandoned.is_set():
-                running = list(self._llm.output_processor.request_states)
-                self._llm.abort_request(running, internal=True)
-                continue
-            yield from (output for output in self._llm.step() if output.finished)
 
     def _sampling(self, request: GenerationRequest) -> SamplingParams:
         from vllm import SamplingParams
@@ -231,7 +199,9 @@ class VllmEngine:
             temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
         )
         names = self._add([(s, params) for s in sequences], self._adapter if weights == "policy" else None)
-        scored: dict[str, Any] = {output.request_id: output.prompt_logprobs for output in self._finished_outputs()}
+        scored: dict[str, Any] = {}
+        while len(scored) < len(names):
+            scored |= {output.request_id: output.prompt_logprobs for output in self._llm.step() if output.finished}
         return [
             [entry[token].logprob for token, entry in zip(sequence[1:], scored[name][1:], strict=True)]
             for name, sequence in zip(names, sequences, strict=True)

@@ -1,32 +1,57 @@
-"""LoRA on CPU as one dense product, for the case of training: every token of a batch uses the same adapter.
+"""LoRA on CPU as two dense products a layer, for the case of training: every token of a batch uses the one adapter there is.
 
 vLLM serves many adapters at once, so its CPU operators gather a copy of the adapter's matrices for every token before they
-multiply. With a single adapter that copy is the whole cost: sampling is several times slower with an adapter than without.
-Here the three operators of `vllm.lora.punica_wrapper.punica_cpu` that the model runner uses are wrapped: where all tokens
-point at one adapter they are `x @ A.T` and `x @ B.T`; in every other case the original runs. Nothing is touched on versions
-of vLLM whose operators were not read.
+multiply, once for each of the projections that it fuses into one layer (q, k and v; gate and up). With a single adapter these
+copies and calls are most of the cost: sampling is several times slower with an adapter than without. Here the matrices of a
+layer's n projections become views of two joined ones,
+
+    A [n r, in]         the projections' A, one below the other
+    B [sum out, n r]    their B on the diagonal, zero elsewhere
+
+which vLLM goes on filling through the views, and `y += (x A^T) B^T` is all there is to do. Nothing is merged, nothing cached.
+Batches with several adapters, and versions of vLLM whose code was not read, keep the original.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import warnings
-from collections.abc import Callable
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 KNOWN_VERSIONS = ((0, 32),)
-"""(major, minor) of vLLM whose operators have the signatures and semantics below."""
-
-Operator = Callable[..., None]
+"""(major, minor) of vLLM whose LoRA layers hold and use their matrices as is assumed below."""
 
 
-def install() -> bool:
-    """Puts the dense operators in place; True where they are, False (after one warning) on an unknown version of vLLM."""
-    from vllm.lora.punica_wrapper import punica_cpu
+class Joined(tuple[torch.Tensor, ...]):
+    """A layer's stacked matrices, one [1, 1, rows, columns] for each projection, all views of `whole`."""
 
+    whole: torch.Tensor
+
+    @classmethod
+    def side_by_side(cls, parts: Sequence[torch.Tensor], *, diagonal: bool) -> Joined:
+        """Copies of `parts` one below the other, or on the diagonal of a matrix of zeros."""
+        rows = sum(part.shape[2] for part in parts)
+        columns = sum(part.shape[3] for part in parts) if diagonal else parts[0].shape[3]
+        whole = parts[0].new_zeros(rows, columns)
+        views: list[torch.Tensor] = []
+        row = column = 0
+        for part in parts:
+            height, width = part.shape[2:]
+            view = whole[row : row + height, column : column + width]
+            view.copy_(part[0, 0])
+            views.append(view[None, None])
+            row += height
+            column += width if diagonal else 0
+        joined = cls(views)
+        joined.whole = whole
+        return joined
+
+
+def can_install() -> bool:
+    """True on a version of vLLM that this was proven on; otherwise warns once and is False."""
     version = _vllm_version()
     if version not in KNOWN_VERSIONS:
         warnings.warn(
@@ -34,114 +59,49 @@ def install() -> bool:
             f"({', '.join(f'{a}.{b}' for a, b in KNOWN_VERSIONS)}); sampling with an adapter stays slow on CPU",
             stacklevel=2,
         )
-        return False
-    replace_operators(punica_cpu)
-    return True
+    return version in KNOWN_VERSIONS
 
 
-def replace_operators(module: ModuleType | Any) -> None:
-    """Wraps `sgmv_shrink`, `sgmv_expand` and `sgmv_expand_slice` of the module; a second call changes nothing."""
-    for name, wrap in (("sgmv_shrink", _shrink), ("sgmv_expand", _expand), ("sgmv_expand_slice", _expand_slice)):
-        original: Operator = getattr(module, name)
-        if not hasattr(original, "original"):
-            wrapped = wrap(original)
-            wrapped.original = original  # type: ignore[attr-defined]
-            setattr(module, name, wrapped)
+def install(model: torch.nn.Module) -> int:
+    """Joins the matrices of every LoRA layer of a model that has room for one adapter; returns how many layers there were."""
+    from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+    from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+    use_joined_matrices(PunicaWrapperCPU)
+    layers = [m for m in model.modules() if isinstance(m, BaseLinearLayerWithLoRA) and m.lora_a_stacked[0].shape[0] == 1]
+    for layer in layers:
+        layer.lora_a_stacked = Joined.side_by_side(layer.lora_a_stacked, diagonal=False)
+        layer.lora_b_stacked = Joined.side_by_side(layer.lora_b_stacked, diagonal=True)
+    return len(layers)
 
 
-def _single_adapter(
-    weights: torch.Tensor, rows: int, indices: torch.Tensor, batches: int, tokens: int
-) -> torch.Tensor | None:
-    """The [out, in] matrix that all tokens share, or None where they do not (index -1: a token without an adapter)."""
-    if batches != 1 or rows != tokens:
-        return None
-    index = int(indices[0])
-    if index < 0:
-        return None
-    matrix = weights[index]
-    return matrix.squeeze(0) if matrix.dim() == 3 else matrix
+def use_joined_matrices(wrapper_class: Any) -> None:
+    """Makes `add_lora_linear` of vLLM's CPU wrapper take the short way where it can; a second call changes nothing."""
+    original = wrapper_class.add_lora_linear
+    if hasattr(original, "original"):
+        return
 
-
-# The parameters are vLLM's: inputs [T, in], weights [adapters, 1, out, in], output [T, >= out], then the runs of tokens
-# that share an adapter (start, length, adapter index of each, their number, longest, total) and the scale or offsets.
-
-
-def _shrink(original: Operator) -> Operator:
-    def sgmv_shrink(
-        inputs: torch.Tensor,
-        weights: torch.Tensor,
-        output: torch.Tensor,
-        starts: torch.Tensor,
-        lengths: torch.Tensor,
-        indices: torch.Tensor,
-        batches: int,
-        longest: int,
-        tokens: int,
-        scaling: float,
+    def add_lora_linear(
+        self: Any,
+        y: torch.Tensor,  # [T, out], changed in place
+        x: torch.Tensor,  # [T, in]
+        lora_a_stacked: Any,
+        lora_b_stacked: Any,
+        scale: float,
+        output_slices: tuple[int, ...],
+        **more: Any,
     ) -> None:
-        matrix = _single_adapter(weights, inputs.shape[0], indices, batches, tokens)
-        if matrix is None:
-            original(inputs, weights, output, starts, lengths, indices, batches, longest, tokens, scaling)
+        if self.no_lora:
             return
-        # In the weights' number format, as the learner does; the original multiplies in the output's (float32).
-        product = torch.nn.functional.linear(inputs.to(matrix.dtype), matrix)
-        output[:, : matrix.shape[0]] = product * scaling
-
-    return sgmv_shrink
-
-
-def _expand(original: Operator) -> Operator:
-    def sgmv_expand(
-        inputs: torch.Tensor,
-        weights: torch.Tensor,
-        output: torch.Tensor,
-        starts: torch.Tensor,
-        lengths: torch.Tensor,
-        indices: torch.Tensor,
-        batches: int,
-        longest: int,
-        tokens: int,
-        add_inputs: bool = False,
-    ) -> None:
-        matrix = _single_adapter(weights, inputs.shape[0], indices, batches, tokens)
-        if matrix is None:
-            original(inputs, weights, output, starts, lengths, indices, batches, longest, tokens, add_inputs)
+        alone = self.is_prefill and self.batch_size == 1 and self.token_nums == x.shape[0]
+        if not (alone and scale == 1.0 and isinstance(lora_a_stacked, Joined) and isinstance(lora_b_stacked, Joined)):
+            original(self, y, x, lora_a_stacked, lora_b_stacked, scale, output_slices, **more)
             return
-        _write(output[:, : matrix.shape[0]], inputs, matrix[: output.shape[1]], add_inputs)
+        # In the weights' number format, as the learner does; the original multiplies in float32.
+        y.addmm_(x @ lora_a_stacked.whole.t(), lora_b_stacked.whole.t())
 
-    return sgmv_expand
-
-
-def _expand_slice(original: Operator) -> Operator:
-    def sgmv_expand_slice(
-        inputs: torch.Tensor,
-        weights: torch.Tensor,
-        output: torch.Tensor,
-        starts: torch.Tensor,
-        lengths: torch.Tensor,
-        indices: torch.Tensor,
-        batches: int,
-        longest: int,
-        tokens: int,
-        slice_offset: int,
-        slice_size: int,
-        add_inputs: bool = False,
-    ) -> None:
-        matrix = _single_adapter(weights, inputs.shape[0], indices, batches, tokens)
-        if matrix is None:
-            shared = (inputs, weights, output, starts, lengths, indices, batches, longest, tokens)
-            original(*shared, slice_offset, slice_size, add_inputs)
-            return
-        _write(output[:, slice_offset : slice_offset + slice_size], inputs, matrix, add_inputs)
-
-    return sgmv_expand_slice
-
-
-def _write(target: torch.Tensor, inputs: torch.Tensor, matrix: torch.Tensor, add_inputs: bool) -> None:
-    if add_inputs:
-        target.addmm_(inputs.to(target.dtype), matrix.to(target.dtype).t())
-    else:
-        target.copy_(torch.nn.functional.linear(inputs.to(target.dtype), matrix.to(target.dtype)))
+    add_lora_linear.original = original  # type: ignore[attr-defined]
+    wrapper_class.add_lora_linear = add_lora_linear
 
 
 def _vllm_version() -> tuple[int, int]:

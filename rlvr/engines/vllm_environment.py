@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlvr.config.schema import EngineConfig
+from rlvr.engines import vllm_cpu_lora
 from rlvr.errors import RlvrError
 
 DEFAULTS = {
     "VLLM_LOGGING_LEVEL": "CRITICAL",  # its failures reach the user as one RlvrError; for more, set this variable
     "VLLM_NO_USAGE_STATS": "1",
+    # Bound to cores, the learner and every process started later would stay on those of this thread.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 CPU_BATCHED_TOKENS = 4096
 CPU_KV_BLOCK_TOKENS = 32  # vLLM's 128 would leave the short prompt of a group without one whole block to share
@@ -121,11 +124,10 @@ def _start(
             "max_lora_rank": adapters.rank,
             "lora_target_modules": adapters.modules,
         }
-        if on_cpu and config.single_adapter_kernel:
-            from rlvr.engines import vllm_cpu_lora
-
-            vllm_cpu_lora.install()
-    return on_cuda, LLMEngine.from_engine_args(EngineArgs(**arguments))
+    llm = LLMEngine.from_engine_args(EngineArgs(**arguments))
+    if on_cpu and adapters is not None and config.single_adapter_kernel and vllm_cpu_lora.can_install():
+        llm.apply_model(vllm_cpu_lora.install)
+    return on_cuda, llm
 
 
 def stop(llm: Any) -> None:

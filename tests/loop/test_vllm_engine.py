@@ -200,36 +200,53 @@ def test_fresh_hand_overs_pass_and_a_stale_one_is_caught(
     hand.close()
 
 
-def test_the_dense_kernel_equals_vllms_own_operators() -> None:
+def test_the_dense_kernel_equals_vllms_own() -> None:
     """For one adapter and all tokens; for anything else the original is called."""
     pytest.importorskip("vllm")
-    from vllm.lora.ops.torch_ops import lora_ops
+    from vllm.lora.layers import LoRAMapping
+    from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-    from rlvr.engines import vllm_cpu_lora
+    from rlvr.engines.vllm_cpu_lora import Joined, use_joined_matrices
 
-    class Module:
-        sgmv_shrink = staticmethod(lora_ops.sgmv_shrink)
-        sgmv_expand = staticmethod(lora_ops.sgmv_expand)
-        sgmv_expand_slice = staticmethod(lora_ops.sgmv_expand_slice)
-
-    ours = type("Ours", (Module,), {})
-    vllm_cpu_lora.replace_operators(ours)
+    original = PunicaWrapperCPU.add_lora_linear
+    original = getattr(original, "original", original)
+    ours = type("Ours", (PunicaWrapperCPU,), {"add_lora_linear": original})
+    use_joined_matrices(ours)
     generator = torch.Generator().manual_seed(0)
-    tokens, width, rank, out = 10, 12, 4, 8
-    x = torch.randn(tokens, width, generator=generator)
-    a, b = torch.randn(2, 1, rank, width, generator=generator), torch.randn(2, 1, out, rank, generator=generator)
-    for lengths, indices in (([tokens], [1]), ([6, 4], [1, 0]), ([6, 4], [1, 1])):
-        starts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
-        runs = (starts, torch.tensor(lengths), torch.tensor(indices), len(lengths), max(lengths), tokens)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    tokens, width, rank, slices = 10, 12, 4, (8, 3)
+    x, start = random(tokens, width), random(tokens, sum(slices))
+    a, b = [random(1, 1, rank, width) for _ in slices], [random(1, 1, out, rank) for out in slices]
+    joined_a, joined_b = Joined.side_by_side(a, diagonal=False), Joined.side_by_side(b, diagonal=True)
+    for whose in ([1] * tokens, [0] * tokens, [1] * 6 + [0] * 4):  # all with the adapter, none, some
         results = []
-        for module in (Module, ours):
-            low, high = torch.zeros(tokens, rank), torch.ones(tokens, out + 3)
-            module.sgmv_shrink(x, a, low, *runs, 0.5)
-            module.sgmv_expand(low, b, high[:, :out], *runs, add_inputs=True)
-            module.sgmv_expand_slice(low, b[:, :, :3], high, *runs, out, 3, add_inputs=True)
-            results.append((low, high))
-        torch.testing.assert_close(results[0][0], results[1][0])
-        torch.testing.assert_close(results[0][1], results[1][1])
+        for kind, matrices in ((PunicaWrapperCPU, (tuple(a), tuple(b))), (ours, (joined_a, joined_b))):
+            wrapper = kind(64, 8, torch.device("cpu"))
+            wrapper.update_metadata(LoRAMapping(tuple(whose), tuple(whose), is_prefill=True), [1], 1, 100)
+            y = start.clone()
+            (original if kind is PunicaWrapperCPU else ours.add_lora_linear)(wrapper, y, x, *matrices, 1.0, slices)
+            results.append(y)
+        torch.testing.assert_close(results[0], results[1])
+        assert torch.equal(results[1], start) == (not any(whose))
+
+
+def test_joined_matrices_are_filled_through_their_views(vllm_engine: VllmEngine, policy: Policy, tmp_path: Path) -> None:
+    from rlvr.engines.vllm_cpu_lora import Joined
+
+    def joined(model: torch.nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        layers = [m for m in model.modules() if isinstance(getattr(m, "lora_a_stacked", None), Joined)]
+        return [(layer.lora_a_stacked.whole.clone(), layer.lora_b_stacked.whole.clone()) for layer in layers]
+
+    move(policy, 0.02)
+    hand_over(vllm_engine, policy, tmp_path, 1)
+    [layers] = vllm_engine._llm.apply_model(joined)
+    assert len(layers) == 4 * policy.model.config.num_hidden_layers  # q k v, o, gate up, down
+    weights = {name: weight for name, weight in policy.trainable().items() if ".layers.0.self_attn.q_proj." in name}
+    (a,) = (weight for name, weight in weights.items() if "lora_A" in name)
+    assert torch.equal(layers[0][0][: len(a)], a)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +275,7 @@ def test_leaving_early_frees_the_engine(vllm_engine: VllmEngine, policy: Policy,
         await generations.aclose()  # type: ignore[attr-defined]
 
     asyncio.run(first_only())
+    assert not vllm_engine._llm.has_unfinished_requests()
     assert len(sample(vllm_engine, requests(policy, max_tokens=2))) == 16
 
 
@@ -293,12 +311,9 @@ def test_an_engine_that_dies_in_a_step_says_so_and_stays_dead(
     assert len(sample(vllm_engine, requests(policy, max_tokens=2))) == 16
 
 
-def test_operators_of_an_unknown_vllm_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    punica_cpu = pytest.importorskip("vllm.lora.punica_wrapper.punica_cpu")
+def test_the_layers_of_an_unknown_vllm_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from rlvr.engines import vllm_cpu_lora
 
-    before = punica_cpu.sgmv_shrink
     monkeypatch.setattr(vllm_cpu_lora, "_vllm_version", lambda: (9, 9))
     with pytest.warns(UserWarning, match=r"vLLM 9\.9 is not one it was proven on \(0\.32\)"):
-        assert not vllm_cpu_lora.install()
-    assert punica_cpu.sgmv_shrink is before
+        assert not vllm_cpu_lora.can_install()
