@@ -24,7 +24,7 @@ def test_a_score_arrives_although_the_event_loop_was_busy() -> None:
     async def main(scorer: ScoringThread) -> tuple[float | None, float]:
         pending = asyncio.create_task(scorer.score(TASK, Completion(text="57")))
         await asyncio.sleep(0)  # as engines do between two steps
-        time.sleep(2.0)  # noqa: ASYNC251 - the engine computes
+        time.sleep(2.0)  # the engine computes
         started = time.perf_counter()
         return (await pending).value, time.perf_counter() - started
 
@@ -47,7 +47,7 @@ def test_cancelling_one_leaves_the_others() -> None:
 
 
 def test_a_pool_that_cannot_open_says_why_and_leaves_no_thread() -> None:
-    with pytest.raises(VerifierError, match="nowhere_to_be_found"):
-        with ScoringThread(VerifierPool(workers=1, deadline_s=5.0, verifiers=["nowhere_to_be_found"])):
-            pass
+    scorer = ScoringThread(VerifierPool(workers=1, deadline_s=5.0, verifiers=["nowhere_to_be_found"]))
+    with pytest.raises(VerifierError, match="nowhere_to_be_found"), scorer:
+        pass
     assert not scoring_threads()
