@@ -4,7 +4,8 @@
 
 Each system runs in a process of its own, the two take turns, and medians over the measured steps are compared as ratios. The
 rollouts that both update on are sampled once, by vLLM from the base model. TRL generates with its default engine (transformers)
-and updates with gradient checkpointing off, which is its faster setting; ours is the loop's own code: vLLM, hand-over, learner.
+and updates with gradient checkpointing off, which is its faster setting, and once with it on (`trl_checkpointing`), which is its
+default and its smaller one; ours is the loop's own code: vLLM, hand-over, learner.
 
     update     from rollouts in hand to new weights (TRL: training step without generation)
     rollout    sampling 32 completions
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import os
 import statistics
@@ -36,7 +38,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="measured steps per process, after one that warms up")
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
     parser.add_argument("--out", type=Path, default=Path("docs/results/step.json"))
-    parser.add_argument("--child", choices=["rollouts", "trl", "rlvr"], help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=["rollouts", "trl", "trl_checkpointing", "rlvr"], help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -51,9 +53,9 @@ def parent(arguments: argparse.Namespace) -> None:
         data = Path(f"/tmp/rlvr-step-{os.getpid()}-{workload}.json")
         data.write_text(json.dumps({"prompt_tokens": WORKLOADS[workload]}))
         data.write_text(json.dumps(run_child("rollouts", data, 0)))
-        measured: dict[str, list[dict[str, float]]] = {"trl": [], "rlvr": []}
-        for _ in range(arguments.rounds):
-            for system in ("rlvr", "trl"):
+        measured: dict[str, list[dict[str, float]]] = {"trl": [], "rlvr": [], "trl_checkpointing": []}
+        for turn in range(arguments.rounds):
+            for system in ("rlvr", "trl", "trl_checkpointing") if turn == 0 else ("rlvr", "trl"):
                 measured[system] += run_child(system, data, arguments.steps)["steps"]
                 print(workload, system, measured[system][-1], flush=True)
         results[workload] = compare(measured, json.loads(data.read_text()))
@@ -70,7 +72,12 @@ def compare(measured: dict[str, list[dict[str, float]]], data: dict[str, Any]) -
         for system, steps in measured.items()
     }
     ratios = {
-        name: round(medians["trl"][name] / medians["rlvr"][name], 2) for name in medians["trl"] if medians["rlvr"].get(name)
+        system: {
+            name: round(medians[system][name] / medians["rlvr"][name], 2)
+            for name in medians[system]
+            if medians["rlvr"].get(name)
+        }
+        for system in ("trl", "trl_checkpointing")
     }
     lengths = [len(ids) for group in data["completions"] for ids in group]
     return {
@@ -130,7 +137,13 @@ def child(arguments: argparse.Namespace) -> None:
 
     torch.set_num_threads(os.cpu_count() or 1)
     data = json.loads(arguments.data.read_text())
-    result = {"rollouts": sample_rollouts, "trl": time_trl, "rlvr": time_rlvr}[arguments.child](data, arguments.steps)
+    work = {
+        "rollouts": sample_rollouts,
+        "trl": time_trl,
+        "trl_checkpointing": functools.partial(time_trl, gradient_checkpointing=True),
+        "rlvr": time_rlvr,
+    }
+    result = work[arguments.child](data, arguments.steps)
     arguments.out.write_text(json.dumps(result))
 
 
@@ -141,7 +154,7 @@ def config() -> Any:
         {
             "model": {"name": "smollm2-135m-instruct", "dtype": "bfloat16"},
             "adapter": {"rank": 16, "alpha": 32},
-            "engine": {"max_model_len": 640, "max_sequences": 64, "kv_cache_gib": 0.5},
+            "engine": {"max_model_len": 640, "max_sequences": 64, "kv_cache_gib": 0.25},
             "rl": {
                 "algorithm": "grpo",
                 "tasks": [{"source": "arithmetic"}],
@@ -150,7 +163,7 @@ def config() -> Any:
                 "max_completion_tokens": MAX_COMPLETION_TOKENS,
                 "optimizer": {"learning_rate": 1e-5},
             },
-            "micro_batch_tokens": 1024,
+            "micro_batch_tokens": 512,
             "head_chunk_tokens": 128,
         }
     )
@@ -314,7 +327,7 @@ def _unused(_groups: Any) -> Any:
     raise AssertionError("one update per batch without KL needs no further log-probs")
 
 
-def time_trl(data: dict[str, Any], steps: int) -> dict[str, Any]:
+def time_trl(data: dict[str, Any], steps: int, *, gradient_checkpointing: bool = False) -> dict[str, Any]:
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -355,7 +368,7 @@ def time_trl(data: dict[str, Any], steps: int) -> dict[str, Any]:
             gradient_accumulation_steps=PROMPTS,
             num_generations=GROUP,
             max_completion_length=MAX_COMPLETION_TOKENS,
-            gradient_checkpointing=False,
+            gradient_checkpointing=gradient_checkpointing,
             max_steps=steps + 1,
             learning_rate=1e-5,
             use_cpu=True,
