@@ -4,8 +4,8 @@
 
 Each system runs in a process of its own, the two take turns, and medians over the measured steps are compared as ratios. The
 rollouts that both update on are sampled once, by vLLM from the base model. TRL generates with its default engine (transformers)
-and updates with gradient checkpointing off, which is its faster setting, and once with it on (`trl_checkpointing`), which is its
-default and its smaller one; ours is the loop's own code: vLLM, hand-over, learner.
+and updates with gradient checkpointing off, which is its faster setting, and once, on the first workload, with it on
+(`trl_checkpointing`), which is its default and its smaller one; ours is the loop's own code: vLLM, hand-over, learner.
 
     update     from rollouts in hand to new weights (TRL: training step without generation)
     rollout    sampling 32 completions
@@ -53,10 +53,11 @@ def parent(arguments: argparse.Namespace) -> None:
         data = Path(f"/tmp/rlvr-step-{os.getpid()}-{workload}.json")
         data.write_text(json.dumps({"prompt_tokens": WORKLOADS[workload]}))
         data.write_text(json.dumps(run_child("rollouts", data, 0)))
-        measured: dict[str, list[dict[str, float]]] = {"trl": [], "rlvr": [], "trl_checkpointing": []}
+        measured: dict[str, list[dict[str, float]]] = {}
         for turn in range(arguments.rounds):
-            for system in ("rlvr", "trl", "trl_checkpointing") if turn == 0 else ("rlvr", "trl"):
-                measured[system] += run_child(system, data, arguments.steps)["steps"]
+            also = ["trl_checkpointing"] if turn == 0 and workload == arguments.workloads[0] else []
+            for system in ["rlvr", "trl", *also]:
+                measured.setdefault(system, []).extend(run_child(system, data, arguments.steps)["steps"])
                 print(workload, system, measured[system][-1], flush=True)
         results[workload] = compare(measured, json.loads(data.read_text()))
         data.unlink()
@@ -77,7 +78,7 @@ def compare(measured: dict[str, list[dict[str, float]]], data: dict[str, Any]) -
             for name in medians[system]
             if medians["rlvr"].get(name)
         }
-        for system in ("trl", "trl_checkpointing")
+        for system in medians.keys() - {"rlvr"}
     }
     lengths = [len(ids) for group in data["completions"] for ids in group]
     return {

@@ -68,19 +68,28 @@ class _FrozenHead(torch.autograd.Function):
         logprobs = torch.empty(rows, dtype=torch.float32, device=hidden.device)
         entropy = torch.empty_like(logprobs)
         unit_gradient = torch.empty_like(hidden) if wants_gradient else None  # [N, H] d logprob / d hidden
+        # Three buffers for all chunks: memory of this size that comes and goes is paid for page by page each time.
+        rounded = hidden.new_empty(min(chunk_tokens, rows), weight.shape[0])  # [C, V] in the weights' number format
+        exact = rounded.new_empty(rounded.shape, dtype=torch.float32)
+        masses = torch.empty_like(exact)
         for start in range(0, rows, chunk_tokens):
-            span = slice(start, start + chunk_tokens)
+            span = slice(start, min(start + chunk_tokens, rows))
             ids = targets[span, None]
-            logits = (hidden[span] @ weight.T).float().div_(temperature)  # [C, V]
-            log_normaliser = logits.logsumexp(-1, keepdim=True)
+            size = len(ids)
+            torch.mm(hidden[span], weight.T, out=rounded[:size])
+            logits = exact[:size].copy_(rounded[:size]).div_(temperature)
+            logits.sub_(logits.amax(-1, keepdim=True))
+            mass = torch.exp(logits, out=masses[:size])  # p times `total`
+            total = mass.sum(-1, keepdim=True)
+            log_normaliser = total.log()
             logprobs[span] = (logits.gather(-1, ids) - log_normaliser)[:, 0]
-            probabilities = (logits - log_normaliser).exp_()
-            entropy[span] = log_normaliser[:, 0] - torch.linalg.vecdot(probabilities, logits)
+            entropy[span] = (log_normaliser - torch.linalg.vecdot(mass, logits)[:, None] / total)[:, 0]
             if unit_gradient is not None:
                 # onehot - p in float32 before rounding: for a confident token 1 - p is all that is left.
-                slope = probabilities.neg_()
-                slope.scatter_add_(-1, ids, torch.ones_like(slope[:, :1]))
-                unit_gradient[span] = (slope.to(weight.dtype) @ weight).div_(temperature)
+                slope = mass.div_(total.neg_())
+                slope.scatter_add_(-1, ids, torch.ones_like(total))
+                torch.mm(rounded[:size].copy_(slope), weight, out=unit_gradient[span])
+                unit_gradient[span].div_(temperature)
         if unit_gradient is not None:
             ctx.save_for_backward(unit_gradient)
         ctx.mark_non_differentiable(entropy)

@@ -135,6 +135,8 @@ class SftConfig(Section):
     """Demonstrations per optimizer step."""
     max_tokens: PositiveInt = 2048
     """Longest prompt plus completion, in tokens."""
+    turns: Literal["all", "last"] = "all"
+    """Which assistant turns of a conversation are learnt."""
     too_long: Literal["drop", "truncate"] = "drop"
     """What happens to longer demonstrations; either way they are counted and reported."""
 

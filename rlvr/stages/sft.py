@@ -1,7 +1,7 @@
 """Supervised warm start: demonstrations as groups of one, through the same forward pass and update as everything else.
 
-Only the assistant's turn counts (completion-only loss), aggregated as a mean over the step's tokens. The turn is tokenised as
-the policy would emit it after the generation prompt, so RL samples from exactly the prefix that was trained on.
+Only what the assistant wrote counts (completion-only loss), aggregated as a mean over the step's tokens; see
+rlvr/demonstrations.py for what that is.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rlvr import ranks
 from rlvr.chat_template import ChatFormat
 from rlvr.checkpoint import Checkpoint, restore_checkpoint
 from rlvr.config.schema import AlgorithmConfig, SftConfig
+from rlvr.demonstrations import cut, demonstration
 from rlvr.errors import RlvrError
 from rlvr.learner import Learner, UpdateBatch
 from rlvr.objectives.likelihood import likelihood
@@ -48,7 +49,7 @@ def train_sft(run: Run, tasks: Sequence[Task], resume: Checkpoint | None) -> Non
             started = time.perf_counter()
             drawn = [next(stream) for _ in range(config.batch_size)]
             mine = drawn[ranks.rank() :: ranks.world_size()]
-            groups = [_cut(demonstration(task, run.policy.chat), config.max_tokens) for task in mine]
+            groups = [cut(demonstration(task, run.policy.chat, config.turns), config.max_tokens) for task in mine]
             metrics = learner.update(_update_batch(groups, run.policy.device), likelihood, AlgorithmConfig())
             done += 1
             run.record(progress, STAGE, done, {**metrics, "time/step_s": time.perf_counter() - started})
@@ -57,27 +58,9 @@ def train_sft(run: Run, tasks: Sequence[Task], resume: Checkpoint | None) -> Non
             run.stop.check()
 
 
-def demonstration(task: Task, chat: ChatFormat) -> TokenGroup:
-    """The task's prompt and the turn to learn: `info["demonstration"]`, or the messages' last assistant turn."""
-    prompt, words = task.prompt, task.info.get("demonstration")
-    if not isinstance(words, str):
-        last = prompt[-1] if prompt else {}
-        words = last.get("content") if last.get("role") == "assistant" else None
-        prompt = prompt[:-1]
-    if not isinstance(words, str) or not words.strip() or not prompt:
-        raise RlvrError(
-            f"sft.tasks: task {task.id} has nothing to learn from; give it info.demonstration, end its messages with an "
-            "assistant turn, or set the source's `demonstration` column"
-        )
-    tokens = chat.turn_ids(words)
-    return TokenGroup(
-        prompt_ids=chat.message_ids(prompt, task.tools), completion_ids=(tokens,), loss_masks=((True,) * len(tokens),)
-    )
-
-
 def _usable(chat: ChatFormat, tasks: Sequence[Task], config: SftConfig) -> tuple[list[Task], str | None]:
     """Tasks whose demonstration fits or may be truncated, and a sentence about those that do not fit."""
-    lengths = [_tokens(demonstration(task, chat)) for task in tasks]
+    lengths = [_tokens(demonstration(task, chat, config.turns)) for task in tasks]
     too_long = sum(length > config.max_tokens for length in lengths)
     if not too_long:
         return list(tasks), None
@@ -96,18 +79,6 @@ def _usable(chat: ChatFormat, tasks: Sequence[Task], config: SftConfig) -> tuple
 
 def _tokens(group: TokenGroup) -> int:
     return len(group.prompt_ids) + len(group.completion_ids[0])
-
-
-def _cut(group: TokenGroup, max_tokens: int) -> TokenGroup:
-    """The demonstration cut at the end to `max_tokens`; the prompt is never cut."""
-    room = max(0, max_tokens - len(group.prompt_ids))
-    if len(group.completion_ids[0]) <= room:
-        return group
-    return TokenGroup(
-        prompt_ids=group.prompt_ids,
-        completion_ids=(group.completion_ids[0][:room],),
-        loss_masks=(group.loss_masks[0][:room],),
-    )
 
 
 def _update_batch(groups: Sequence[TokenGroup], device: torch.device) -> UpdateBatch:
