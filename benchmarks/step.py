@@ -30,6 +30,7 @@ from typing import Any
 PROMPTS, GROUP = 4, 8
 MAX_COMPLETION_TOKENS = 96
 WORKLOADS = {"short": 123, "long": 400}  # prompt tokens, chat template included
+MICRO_BATCH_TOKENS = {"short": 512, "long": 1024}  # ours: half a group at a time
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def parent(arguments: argparse.Namespace) -> None:
     results: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), **machine()}
     for workload in arguments.workloads:
         data = Path(f"/tmp/rlvr-step-{os.getpid()}-{workload}.json")
-        data.write_text(json.dumps({"prompt_tokens": WORKLOADS[workload]}))
+        data.write_text(json.dumps({"workload": workload}))
         data.write_text(json.dumps(run_child("rollouts", data, 0)))
         measured: dict[str, list[dict[str, float]]] = {}
         for turn in range(arguments.rounds):
@@ -148,7 +149,7 @@ def child(arguments: argparse.Namespace) -> None:
     arguments.out.write_text(json.dumps(result))
 
 
-def config() -> Any:
+def config(workload: str) -> Any:
     from rlvr.config.load import parse_config
 
     return parse_config(
@@ -164,7 +165,7 @@ def config() -> Any:
                 "max_completion_tokens": MAX_COMPLETION_TOKENS,
                 "optimizer": {"learning_rate": 1e-5},
             },
-            "micro_batch_tokens": 512,
+            "micro_batch_tokens": MICRO_BATCH_TOKENS[workload],
             "head_chunk_tokens": 128,
         }
     )
@@ -174,8 +175,8 @@ def sample_rollouts(data: dict[str, Any], _steps: int) -> dict[str, Any]:
     """Prompts of about the wanted length, and the base model's completions of them."""
     from rlvr.engines.protocol import GenerationRequest
 
-    policy, engine = load()
-    prompts = [make_prompt(policy.chat.tokenizer, data["prompt_tokens"], number) for number in range(PROMPTS)]
+    policy, engine = load(config(data["workload"]))
+    prompts = [make_prompt(policy.chat.tokenizer, WORKLOADS[data["workload"]], number) for number in range(PROMPTS)]
     ids = [policy.chat.message_ids([{"role": "user", "content": text}]) for text in prompts]
 
     async def sample() -> dict[int, Any]:
@@ -195,6 +196,7 @@ def sample_rollouts(data: dict[str, Any], _steps: int) -> dict[str, Any]:
     done = asyncio.run(sample())
     engine.close()
     return {
+        "workload": data["workload"],
         "texts": prompts,
         "prompts": ids,
         "completions": [[done[p * GROUP + g].token_ids for g in range(GROUP)] for p in range(PROMPTS)],
@@ -219,14 +221,13 @@ def make_prompt(tokenizer: Any, tokens: int, number: int) -> str:
     return text + " Explain step by step how you would find the total price of all items."
 
 
-def load() -> tuple[Any, Any]:
+def load(settings: Any) -> tuple[Any, Any]:
     import torch
 
     from rlvr.engines import build_engine
     from rlvr.models import locate_model
     from rlvr.policy import load_policy
 
-    settings = config()
     where = locate_model(settings.model.name)
     policy = load_policy(settings, where, torch.device("cpu"))
     return policy, build_engine(settings, policy, where)
@@ -246,8 +247,8 @@ def time_rlvr(data: dict[str, Any], steps: int) -> dict[str, Any]:
     from rlvr.types import Group, Rollout
     from rlvr_verifiers.types import Completion, Score, Task
 
-    settings = config()
-    policy, engine = load()
+    settings = config(data["workload"])
+    policy, engine = load(settings)
     learner = Learner(policy, settings.rl.optimizer, total_steps=10, micro_batch_tokens=settings.micro_batch_tokens)
     tasks = [
         Task(id=str(p), prompt=({"role": "user", "content": text},), verifier="exact", answer="")

@@ -71,6 +71,7 @@ class HandOver:
             raise RlvrError(
                 f"engine.max_model_len={self.config.engine.max_model_len}: not one of {len(prompts)} prompts fits; raise it"
             )
+        fitting = [ids[-self.config.sync.probe_prompt_tokens :] for ids in fitting]
         requests = [
             GenerationRequest(
                 index=i,

@@ -7,6 +7,7 @@ sequences are never split, so sequence-level objectives see whole sequences.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 
@@ -77,18 +78,24 @@ def split_into_micro_batches(groups: Sequence[TokenGroup], max_tokens: int) -> l
 
 
 def _cut(group: TokenGroup, max_tokens: int) -> list[tuple[int, ...]]:
-    """Members of each part of the group; one part where everything fits."""
-    room = max_tokens - len(group.prompt_ids)
+    """Members of each part of the group; one part where everything fits, else parts of about equal size."""
+    lengths = [len(ids) for ids in group.completion_ids]
+    if not lengths:
+        return []
+    parts = _fill(lengths, max_tokens - len(group.prompt_ids))
+    even = _fill(lengths, max(max(lengths), math.ceil(sum(lengths) / len(parts))))
+    return even if len(even) == len(parts) else parts
+
+
+def _fill(lengths: Sequence[int], room: int) -> list[tuple[int, ...]]:
+    """Shortest first, a new part wherever the next one does not fit any more."""
     parts: list[tuple[int, ...]] = []
     current: list[int] = []
     used = 0
-    for g in sorted(range(len(group.completion_ids)), key=lambda g: len(group.completion_ids[g])):
-        length = len(group.completion_ids[g])
-        if current and used + length > room:
+    for g in sorted(range(len(lengths)), key=lambda g: lengths[g]):
+        if current and used + lengths[g] > room:
             parts.append(tuple(current))
             current, used = [], 0
         current.append(g)
-        used += length
-    if current:
-        parts.append(tuple(current))
-    return parts
+        used += lengths[g]
+    return [*parts, tuple(current)]

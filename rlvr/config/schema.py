@@ -100,7 +100,9 @@ class SyncConfig(Section):
     probe_sequences: PositiveInt = 4
     """Fixed token sequences whose log-probs are compared."""
     probe_tokens: PositiveInt = 64
-    """Length of each, in tokens."""
+    """Completion tokens of each."""
+    probe_prompt_tokens: PositiveInt = 128
+    """Prompt tokens of each; of a longer prompt the end is taken, so that a proof costs the same for every task."""
 
 
 class OptimizerConfig(Section):

@@ -95,6 +95,11 @@ class VllmEngine:
     async def load_policy(self, snapshot: PolicySnapshot) -> None:
         """Takes the snapshot's weights into use and forgets every key and value that the old ones computed."""
         self._check_usable()
+        if self._turn.locked():
+            raise RlvrError(
+                f"policy {snapshot.version} was handed over while generations were running, which belong to the old weights; "
+                "finish or abandon generate() first"
+            )
         with self._dying_of_anything_unforeseen():
             if snapshot.kind == "lora":
                 self._load_adapter(snapshot)
@@ -106,9 +111,10 @@ class VllmEngine:
         """log p(token t | tokens < t) for t = 1 .. T-1 of each sequence, at temperature 1."""
         self._check_usable()
         check_sequences(sequences, max_model_len=self._config.max_model_len)
-        async with self._turn:
-            with self._dying_of_anything_unforeseen():
-                return self._score(sequences, weights)
+        if self._turn.locked():  # waiting for a generation that only goes on when this returns would be for ever
+            raise RlvrError("score_tokens was called while generations were running; finish or abandon generate() first")
+        with self._dying_of_anything_unforeseen():
+            return self._score(sequences, weights)
 
     async def sleep(self) -> None:
         """CUDA: moves the weights to main memory and gives up the KV cache; elsewhere nothing can be freed."""
@@ -236,8 +242,7 @@ class VllmEngine:
     def _forget_prefixes(self, snapshot: PolicySnapshot) -> None:
         if not self._llm.reset_prefix_cache():
             raise RlvrError(
-                f"policy {snapshot.version} was handed over while generations were running; their cached prefixes belong to "
-                "the old weights. Finish or abandon generate() first"
+                f"policy {snapshot.version}: vLLM keeps prefixes that the old weights computed; start a new engine"
             )
 
 
