@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ EXACT = 1e-4
 
 
 @pytest.fixture(scope="module")
-def found(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, float | str]:
+def found(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     scratch = tmp_path_factory.mktemp("snapshots")
     done = subprocess.run(
         [sys.executable, "-m", "tests.loop.tiny_vllm", str(tiny_model_dir), str(scratch)],
@@ -52,3 +53,10 @@ def test_adapters_arrive(found: dict[str, float], what: str | int) -> None:
 @pytest.mark.parametrize("what", ["base", 1, 2])
 def test_the_engine_samples_from_the_learners_4_bit_base(found: dict[str, float], what: str | int) -> None:
     assert found[f"lora nf4 {what}"] < EXACT
+
+
+def test_a_cache_too_small_for_all_changes_no_completion(found: dict[str, Any]) -> None:
+    """vLLM then takes requests out of the batch and computes them again later; their seeds go on where they were."""
+    assert found["preempted"] > 0
+    assert found["crowded"] == found["roomy"]
+    assert max(map(len, found["roomy"])) > 64

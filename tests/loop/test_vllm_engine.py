@@ -279,6 +279,27 @@ def test_leaving_early_frees_the_engine(vllm_engine: VllmEngine, policy: Policy,
     assert len(sample(vllm_engine, requests(policy, max_tokens=2))) == 16
 
 
+def test_nothing_else_is_asked_of_an_engine_that_is_generating(
+    vllm_engine: VllmEngine, policy: Policy, tmp_path: Path
+) -> None:
+    """A caller that waited for the generation it suspended would wait for ever; new weights would mix with old."""
+    hand_over(vllm_engine, policy, tmp_path, 1)
+    snapshot = PolicySnapshot(version=2, kind="lora", path=tmp_path / "1")
+
+    async def meddle() -> None:
+        generations = vllm_engine.generate(requests(policy))
+        await anext(generations)
+        with pytest.raises(RlvrError, match="finish or abandon generate"):
+            await vllm_engine.score_tokens([[1, 2, 3]], "policy")
+        with pytest.raises(RlvrError, match="policy 2 was handed over while generations were running"):
+            await vllm_engine.load_policy(snapshot)
+        await generations.aclose()  # type: ignore[attr-defined]
+        await vllm_engine.load_policy(snapshot)
+
+    asyncio.run(meddle())
+    assert vllm_engine.policy_version == 2
+
+
 def test_adapters_that_do_not_fit_are_refused(vllm_engine: VllmEngine, policy: Policy, tmp_path: Path) -> None:
     with pytest.raises(RlvrError, match="not a whole PEFT adapter folder"):
         asyncio.run(vllm_engine.load_policy(PolicySnapshot(version=1, kind="lora", path=tmp_path)))

@@ -1,6 +1,7 @@
-"""Run as a program by test_tiny_vllm.py: three vLLM engines one after another in one process, float32 on a tiny model.
+"""Run as a program by test_tiny_vllm.py: four vLLM engines one after another in one process, float32 on a tiny model.
 
-Prints one JSON object: the largest difference from the learner's log-probs, nats, for each way weights reach the engine.
+Prints one JSON object: the largest difference from the learner's log-probs, nats, for each way weights reach the engine; and
+completions with room for all of them in the cache, and without.
 """
 
 from __future__ import annotations
@@ -56,6 +57,30 @@ def hand_over(policy: Policy, engine: RolloutEngine, folder: Path, version: int)
     shutil.rmtree(folder)
 
 
+def completions(engine: RolloutEngine) -> list[list[int]]:
+    async def sample() -> dict[int, list[int]]:
+        wanted = [
+            GenerationRequest(index=i, prompt_ids=tuple(row[:20]), seed=i, max_tokens=100, temperature=1.0, weights="base")
+            for i, row in enumerate(ROWS * 2)
+        ]
+        return {g.index: list(g.token_ids) async for g in engine.generate(wanted)}
+
+    done = asyncio.run(sample())
+    return [done[i] for i in sorted(done)]
+
+
+def crowded(config: Config, policy: Policy, folder: Path) -> tuple[list[list[int]], int]:
+    """Completions from an engine whose cache holds a third of them, and how often one had to make room for another."""
+    settings = config.engine.model_copy(update={"kv_cache_gib": 11 * 16384 / 2**30})  # 11 blocks of 32 tokens
+    engine = build_engine(config.model_copy(update={"engine": settings}), policy, folder)
+    scheduler = engine._llm.engine_core.engine_core.scheduler  # type: ignore[attr-defined]
+    preempt, preempted = scheduler._preempt_request, []
+    scheduler._preempt_request = lambda *a, **k: (preempted.append(1), preempt(*a, **k))[1]
+    found = completions(engine)
+    engine.close()
+    return found, len(preempted)
+
+
 def base_refusal(engine: RolloutEngine) -> str:
     async def sample(wanted: Sequence[GenerationRequest]) -> None:
         async for _ in engine.generate(wanted):
@@ -84,7 +109,11 @@ def main(folder: Path, scratch: Path) -> None:
             found[f"{name} {version}"] = gap(policy, engine, "policy")
         if kind == "full":
             found["refusal"] = base_refusal(engine)
+        roomy = completions(engine) if (kind, quantization) == ("lora", "none") else None
         engine.close()
+        if roomy is not None:
+            found["roomy"] = roomy
+            found["crowded"], found["preempted"] = crowded(config, policy, folder)
     print(json.dumps(found))
 
 
