@@ -36,7 +36,7 @@ test: setup ## Run every test
 test-unit: setup ## Pure functions: seconds
 	.venv/bin/pytest tests/unit
 
-test-contract: setup ## One suite per protocol, over every implementation
+test-contract: setup ## One suite per protocol, over every implementation; parts at work on a tiny model
 	.venv/bin/pytest tests/contract
 
 test-attack: setup ## Hostile completions: one property each

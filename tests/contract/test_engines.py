@@ -13,7 +13,7 @@ from rlvr.engines.protocol import NO_POLICY
 from rlvr.errors import RlvrError
 from rlvr.policy import Policy, load_policy
 from tests.contract.engine_contract import EngineContract, requests, sample
-from tests.unit.test_logprobs import config_for
+from tests.contract.test_logprobs import config_for
 
 
 class TestHfEngine(EngineContract):

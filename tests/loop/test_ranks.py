@@ -10,7 +10,7 @@ import torch
 
 from rlvr.learner import UpdateBatch
 from rlvr.objectives import OBJECTIVES
-from tests.unit.test_learner import ALGORITHM, GROUPS, batch_of, flat, fresh
+from tests.contract.test_learner import ALGORITHM, GROUPS, batch_of, flat, fresh
 
 
 def _rank_main(rank: int, folder: str, rendezvous: str, out: str) -> None:

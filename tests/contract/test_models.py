@@ -113,7 +113,7 @@ def test_the_dequantized_base_computes_what_the_4_bit_model_computes(
     from transformers import AutoModelForCausalLM
 
     from rlvr.policy import load_policy
-    from tests.unit.test_logprobs import config_for
+    from tests.contract.test_logprobs import config_for
 
     config = config_for(tiny_model_dir, quantization="nf4", double_quantization=double_quantization)
     learner = load_policy(config, tiny_model_dir, torch.device("cpu"))

@@ -15,7 +15,7 @@ from rlvr.objectives import OBJECTIVES
 from rlvr.policy import Policy, load_policy
 from rlvr.token_groups import TokenGroup
 from rlvr.token_weights import StepTotals, token_weights
-from tests.unit.test_logprobs import config_for, random_groups
+from tests.contract.test_logprobs import config_for, random_groups
 
 CPU = torch.device("cpu")
 GROUPS = random_groups(2, [(9, [5, 1, 12, 8]), (3, [3, 9]), (30, [7, 7])])

@@ -17,7 +17,7 @@ from rlvr.errors import RlvrError
 from rlvr.hand_over import HandOver
 from rlvr.policy import Policy, load_policy
 from rlvr_verifiers.types import Task
-from tests.unit.test_logprobs import config_for
+from tests.contract.test_logprobs import config_for
 
 CPU = torch.device("cpu")
 PROMPTS = [(1, 40, 41, 42), (1, 50), (1, 60, 61, 62, 63, 64, 65)]
@@ -143,21 +143,27 @@ def test_gradient_checkpointing_changes_nothing_in_sampling(policy: Policy, tiny
     assert checkpointed.model.training
 
 
-def test_cancelling_gives_the_model_back_as_it_was(policy: Policy, tmp_path: Path) -> None:
-    engine = HfEngine(policy, config_for(Path("x")).engine)
+def test_cancelling_stops_between_batches_and_gives_the_model_back_as_it_was(policy: Policy, tmp_path: Path) -> None:
+    engine = HfEngine(policy, config_for(Path("x")).engine.model_copy(update={"max_sequences": 8}))
     hand_over(policy, engine, tmp_path, 1)
     names = list(policy.trainable())
+    seen: list[int] = []
+
+    async def generate() -> None:
+        async for generation in engine.generate(wanted):
+            seen.append(generation.index)
 
     async def cancelled() -> None:
-        wanted = requests(weights="policy", max_tokens=100)
-        task = asyncio.ensure_future(anext(engine.generate(wanted)))
-        await asyncio.sleep(0.02)
+        task = asyncio.ensure_future(generate())
+        await asyncio.sleep(0)  # the first batch is sampled
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert list(policy.trainable()) == names
 
+    wanted = requests(weights="policy", max_tokens=2) * 10
     asyncio.run(cancelled())
+    assert 0 < len(seen) < len(wanted)
 
 
 @pytest.mark.parametrize(
