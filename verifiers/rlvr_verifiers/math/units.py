@@ -10,8 +10,10 @@ from collections.abc import Sequence
 SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 
 _SPELLINGS = {
-    "degree": "degree degrees deg degs circ",
+    "degree": "degree degrees deg degs",
     "$": "$ dollar dollars usd",
+    "€": "€ euro euros",
+    "£": "£",
     "%": "% percent pct",
     "cent": "cent cents",
     "inch": "inch inches in",
@@ -35,10 +37,18 @@ _SPELLINGS = {
     "day": "day days",
     "unit": "unit units",
     "mph": "mph",
+    "kph": "kph km/h",
+    "newton": "n newton newtons",
+    "joule": "j joule joules",
+    "watt": "w watt watts",
+    "volt": "v volt volts",
+    "ampere": "a ampere amperes",
+    "kelvin": "k kelvin",
     "am": "am a.m. a.m",
     "pm": "pm p.m. p.m",
 }
 _NORMAL = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+_COMPOUND = {"mile per hour": "mph", "km per hour": "kph", "m per second": "m per s", "km per h": "kph"}
 _POWERS = {"square": "^2", "squared": "^2", "sq": "^2", "cubic": "^3", "cubed": "^3"}
 _OTHER_WORDS = """a about above after all also an and approximately are around at be because before below but by can cannot
 could divided dozen each either else equal equals exactly factorial false fifths followed for from greater half halves hundred
@@ -71,7 +81,8 @@ def normal_unit(words: Sequence[str]) -> str:
     """`["square", "inches"]` and `["inch", "^2"]` to `inch^2`; an unknown noun loses its plural s."""
     named = [word for word in words if not is_power(word)]
     power = next((_POWERS.get(word, word) for word in words if is_power(word)), "")
-    return " ".join(_NORMAL.get(word) or _singular(word) for word in named) + power
+    unit = " ".join(_NORMAL.get(word) or _singular(word) for word in named)
+    return _COMPOUND.get(unit, unit) + power
 
 
 def _singular(word: str) -> str:
