@@ -43,6 +43,7 @@ _MATRICES = frozenset("matrix pmatrix bmatrix Bmatrix smallmatrix array".split()
 _DECORATIONS = frozenset((r"\overline", r"\overrightarrow", r"\vec", r"\hat", r"\bar", r"\tilde", r"\widehat", r"\overleftrightarrow"))
 _NAMED_SHAPES = frozenset((r"\angle", r"\triangle"))
 _STARTS = frozenset((r"\frac", r"\sqrt", r"\boxed", r"\binom", r"\lfloor", r"\lceil", r"\begin", r"\infty"))
+_JOINING = frozenset(("and", "or", "AND", "OR", "And", "Or", "union"))
 _CLOSINGS = {r"\lfloor": (r"\rfloor", "floor"), r"\lceil": (r"\rceil", "ceil")}
 _GROUP = re.compile(r"\d{3}(?:\.\d+)?")
 _GROUPED = re.compile(r"[1-9]\d{0,2}")
@@ -130,6 +131,8 @@ class Expressions(Cursor):
             return not (word == "U" and self._peek(1).text in ("(", "["))
         if word in ("pi", "sqrt") or function_name(word) is not None:
             return True
+        if word in _JOINING:
+            return False
         attached = self._position > 0 and self._tokens[self._position - 1].end == token.start
         return attached and not is_unit_word(word, known=True) and (len(word) <= 3 or word.startswith("pi"))
 

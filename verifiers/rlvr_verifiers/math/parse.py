@@ -88,7 +88,7 @@ def _based(text: str) -> Node | None:
 
 def _in_base(digits: str, base: int) -> BaseNumber:
     stripped = digits.lstrip("-").lstrip("0") or "0"
-    if any(int(digit, 36) >= base for digit in stripped):
+    if any(int(digit, 36) >= base for digit in stripped.replace(".", "", 1)):
         raise UnreadableError(f"{digits[:40]!r} has digits that base {base} has not")
     return BaseNumber(("-" if digits[0] == "-" else "") + stripped, base)
 
@@ -194,7 +194,7 @@ class _Answers(Expressions):
 
     def _quantity(self) -> Node:
         token = self._peek()
-        if token.kind == "text" and len(token.text.strip()) > 1:
+        if token.kind == "text":
             return self._text()
         negative = token.text == "-" and self._peek(1).text in _MONEY
         self._position += negative
@@ -239,7 +239,7 @@ class _Answers(Expressions):
         base = base_of(self._subscript())
         digits = "".join(token.text for token in self._tokens[start : self._position] if token.kind == "number")
         first = self._tokens[start]
-        if not base or first.kind != "number" or not first.text.isdigit() or self._tokens[start + 1].text != "_":
+        if not base or first.kind != "number" or not first.text.replace(".", "", 1).isdigit() or self._tokens[start + 1].text != "_":
             raise UnreadableError(f"{digits[:40]!r} is not a number in a base")
         return _in_base(first.text, base)
 
