@@ -75,8 +75,14 @@ def product(factors: Items[Node]) -> Node:
                 return Number(first.value * second.value, "scientific")
         if isinstance(second, Matrix):
             operands(first)
-            return Matrix(tuple(tuple(product((first, entry)) for entry in row) for row in second.rows))
+            return Matrix(tuple(tuple(_scaled(first, entry) for entry in row) for row in second.rows))
     return Product(operands(*factors))
+
+
+def _scaled(factor: Node, entry: Node) -> Node:
+    if isinstance(factor, Number) and isinstance(entry, Number):
+        return Number(factor.value * entry.value, "fraction")
+    return product((factor, entry))
 
 
 def power(base: Node, exponent: Node) -> Node:

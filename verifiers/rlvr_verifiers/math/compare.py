@@ -193,7 +193,7 @@ class _Comparison:
             if inequality(gold) and inequality(answer):
                 try:
                     reader = SetReader(self._tiers.real_value)
-                    return _judged(_letter_of(gold) == _letter_of(answer) and reader.read(gold) == reader.read(answer))
+                    return _judged(reader.read(gold) == reader.read(answer) and _letter_of(gold) == _letter_of(answer))
                 except UndecidedError:
                     pass
             return _judged(same_relation(gold, answer, self._tiers))

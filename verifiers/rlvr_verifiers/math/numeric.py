@@ -45,7 +45,7 @@ _SIGN_PATTERNS = ("+", "+", "-", "mixed", "large")
 _CLEAR = -40
 """log2 of a relative difference that needs no second look."""
 
-_NO_VALUE = (ZeroDivisionError, ValueError, OverflowError, libmp.ComplexResult)
+_NO_VALUE = (ZeroDivisionError, ValueError, libmp.ComplexResult)
 _ZERO: Complex = (libmp.fzero, libmp.fzero)
 _ONE: Complex = (libmp.fone, libmp.fzero)
 _NUMBERS = {"pi": libmp.mpf_pi, "e": libmp.mpf_e}
@@ -87,7 +87,9 @@ def proportional(left: Node, right: Node, meter: Meter, *, positive: bool = Fals
                 return False
             if positive and libmp.mpc_div(first, second, LOW)[0][0]:
                 return False
-    except _NO_VALUE:
+    except UnreadableError:  # a ValueError, too
+        raise
+    except (*_NO_VALUE, OverflowError):
         raise UndecidedError("a side has no value at the first point") from None
 
     def crossed(at: Evaluation) -> tuple[Complex, Complex]:
@@ -108,10 +110,14 @@ def _vanishes(sides: Callable[[Evaluation], tuple[Complex, Complex]], nodes: Ite
         try:
             with _MPMATH:
                 verdict = _agree(sides, point, meter, real=bool(names) and not imaginary)
+        except UnreadableError:  # a ValueError, too
+            raise
         except _NO_VALUE:
             if not names:
                 raise UnreadableError("it has no value") from None
             continue
+        except OverflowError:
+            raise UnreadableError("too large to evaluate", "too_large") from None
         if verdict is False:
             return False
         agreed += verdict is True
@@ -146,8 +152,12 @@ def _value_of(node: Node, digits: int, meter: Meter) -> Complex:
     try:
         with _MPMATH:
             return Evaluation(digits, {}, meter).value(node)
+    except UnreadableError:  # a ValueError, too
+        raise
     except _NO_VALUE:
         raise UnreadableError("it has no value") from None
+    except OverflowError:
+        raise UnreadableError("too large to evaluate", "too_large") from None
 
 
 def _agree(

@@ -32,7 +32,7 @@ from rlvr_verifiers.math.tree import (
     UnreadableError,
 )
 from rlvr_verifiers.math.units import SCALES, is_power, is_unit_word, normal_unit
-from rlvr_verifiers.math.words import BASE, CHOICE, as_words, base_of, normal_text, plain_words
+from rlvr_verifiers.math.words import BASE, CHOICE, LONE_CHOICE, as_words, base_of, normal_text, plain_words
 
 MAX_LENGTH = 2_000
 """Characters of one answer."""
@@ -67,7 +67,9 @@ def parse(answer: str) -> Node:
     return _Answers(found).answer()
 
 
-def _choice(text: str) -> Choice | None:
+def _choice(text: str) -> Node | None:
+    if lone := LONE_CHOICE.fullmatch(text):
+        return Symbol(lone[1])
     match = CHOICE.fullmatch(text)
     if match is None:
         return None

@@ -9,7 +9,8 @@ from rlvr_verifiers.math.expression import INFINITIES
 from rlvr_verifiers.math.functions import function_name
 from rlvr_verifiers.math.tree import Node, Number, Reals, Text
 
-_WORDS = re.compile(r"[^\W\d_][^\W\d_' ,\-]*(?:[' ,\-]+[^\W\d_]+)*")
+_WORDS = re.compile(r"[^\W\d_][^\W\d_' ,\-]*(?:[' ,\-]+[^\W\d_]+)*(?: \d{1,4})?")
+_ARTICLE = re.compile(r"(?:an?|the) (?=.{3})")
 _SPLIT = re.compile(r"[ ,]+")
 _SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen twenty""".split()
@@ -28,6 +29,7 @@ CHOICE = re.compile(
     r"(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?)?(?:\(\s?([A-J])\s?\)|([A-J])[.):])\s?\}?(?:\s|~|\\[ ,;:])+(?![,&]|and\b|or\b)(\S.*)",
     re.DOTALL,
 )
+LONE_CHOICE = re.compile(r"([A-J])\)")
 BASE = re.compile(
     r"(-?)\s?([0-9][0-9A-F]*|[0-9A-F]+)\s?(?:_(?:(\d)|\{(?:\\text\{)?(\d{1,2}|[a-z]{3,7})\}{1,2})|\s\(?(?:in )?base[ -]?(\d{1,2}|[a-z]{3,7})\)?)"
 )
@@ -39,7 +41,7 @@ def plain_words(text: str) -> Node | None:
     if not _WORDS.fullmatch(text):
         return None
     words = [word for word in _SPLIT.split(text.casefold()) if word not in ("and", "or")]
-    if not any(len(word) > 1 for word in words):
+    if not any(len(word) > 1 and not word.isdigit() for word in words) or (len(words[0]) < 3 and words[-1].isdigit()):
         return None
     if any(word in ("pi", "sqrt") or word in INFINITIES or function_name(word) for word in words):
         return None
@@ -55,7 +57,8 @@ def as_words(text: str) -> Node:
 
 
 def normal_text(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(" .!\"'")
+    normal = " ".join(text.casefold().split()).strip(" .!\"'")
+    return _ARTICLE.sub("", normal, count=1) if _ARTICLE.match(normal) else normal
 
 
 def base_of(name: str) -> int:
