@@ -70,9 +70,13 @@ def product(factors: Items[Node]) -> Node:
         return factors[0]
     if len(factors) == 2:
         first, second = factors
-        if isinstance(first, Number) and isinstance(second, Number) and second.written == "scientific":
-            if first.written not in ("quotient", "scientific"):
-                return Number(first.value * second.value, "scientific")
+        if (
+            isinstance(first, Number)
+            and isinstance(second, Number)
+            and second.written == "scientific"
+            and first.written not in ("quotient", "scientific")
+        ):
+            return Number(first.value * second.value, "scientific")
         if isinstance(second, Matrix):
             operands(first)
             return Matrix(tuple(tuple(_scaled(first, entry) for entry in row) for row in second.rows))
@@ -87,9 +91,10 @@ def _scaled(factor: Node, entry: Node) -> Node:
 
 def power(base: Node, exponent: Node) -> Node:
     """A power of ten is a number."""
-    if isinstance(exponent, Number) and base == TEN and exponent.value.denominator == 1 and exponent.written == "integer":
-        if abs(exponent.value.numerator) <= MAX_WRITTEN_EXPONENT:
-            return Number(Fraction(10) ** exponent.value.numerator, "scientific")
+    if isinstance(exponent, Number) and base == TEN and exponent.written == "integer":
+        count = exponent.value.numerator
+        if abs(count) <= MAX_WRITTEN_EXPONENT:
+            return Number(Fraction(10) ** count, "scientific")
     return Power(*operands(base, exponent))
 
 
@@ -103,7 +108,7 @@ def decimal(text: str) -> Number:
 def repeating(text: str) -> Number:
     r"""`0.1\overline{6}`, `0.1(6)`, and `0.166...` whose last digits repeat three times or more."""
     whole, _, rest = text.partition(".")
-    if rest.endswith("...") or rest.endswith("dots"):
+    if rest.endswith(("...", "dots")):
         digits = re.match(r"\d*", rest)
         start, period = _tail_period(digits[0] if digits else "")
     else:

@@ -40,6 +40,8 @@ Verdict = Literal["ok", "mismatch", "type_mismatch", "hedge"]
 
 MAX_ITEMS = 64
 """Of a list or set: matching compares every pair."""
+MAX_PAIRS = 1_000
+"""Of items of two lists that are not written alike."""
 _MIN_ROUNDED_DIGITS = 4
 """Significant digits of a decimal gold that may be a rounding."""
 _HALF = Fraction(1, 2)
@@ -53,7 +55,12 @@ _SET_LIKE = (SetOperation, Reals, Relation)
 def compare(gold: Node, answer: Node, policy: Policy = DEFAULT) -> Verdict:
     """Raises UnreadableError where a value cannot be computed within bounds."""
     comparison = _Comparison(policy)
-    if isinstance(answer, Collection) and answer.alternatives and not isinstance(gold, Collection) and not inequality(answer):
+    if (
+        isinstance(answer, Collection)
+        and answer.alternatives
+        and not isinstance(gold, Collection)
+        and not inequality(answer)
+    ):
         # "1/2 or 0.5" says one thing twice; "1/2 or 1/3" is a hedge.
         return "ok" if all(comparison.verdict(gold, item) == "ok" for item in answer.items) else "hedge"
     return comparison.verdict(gold, answer)
@@ -84,6 +91,7 @@ class _Comparison:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._tiers = Tiers()
+        self._pairs = 0
 
     def verdict(self, gold: Node, answer: Node) -> Verdict:
         match gold, answer:
@@ -149,9 +157,9 @@ class _Comparison:
         unit = Fraction(1, 10**gold.places)
         if policy == "exact" or (policy == "gold" and abs(gold.value / unit) < 10 ** (_MIN_ROUNDED_DIGITS - 1)):
             return False
-        if isinstance(answer, Number) and answer.written != "fraction":
-            if policy == "gold" or answer.written != "decimal" or answer.places <= gold.places:
-                return False
+        longer = isinstance(answer, Number) and answer.written == "decimal" and answer.places > gold.places
+        if isinstance(answer, Number) and answer.written != "fraction" and not (policy == "rounded" and longer):
+            return False
         try:
             return abs(self._tiers.real_value(answer) - gold.value) <= unit * _HALF
         except UndecidedError:
@@ -320,6 +328,9 @@ class _Comparison:
         for index, other in enumerate(others):
             if item == other:
                 return index
+        self._pairs += len(others)
+        if self._pairs > MAX_PAIRS:
+            raise UnreadableError("two lists too long to match", "too_large")
         return next((index for index, other in enumerate(others) if verdict(item, other) == "ok"), None)
 
     def _distinct(self, items: tuple[Node, ...]) -> tuple[Node, ...]:

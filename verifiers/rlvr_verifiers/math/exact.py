@@ -180,6 +180,8 @@ class Arithmetic:
         number = rational(value)
         if number is None:
             raise UndecidedError("a root of something other than a rational number")
+        bits = _bits(number)
+        self._spend(20 + bits / 16 if index > 2 or bits > 120 else 2 ** (bits / 3) / 100)
         if index == 2:
             outside, inside = _square_free(abs(number.numerator) * number.denominator)
             key = Monomial(int(number < 0), inside, ())
@@ -221,8 +223,13 @@ class Arithmetic:
 
     def _charge(self, *operands: Fraction) -> None:
         bits = sum(map(_bits, operands))
-        self._budget -= 1 + bits / 256
-        if bits > 2 * MAX_BITS or self._budget < 0:
+        if bits > 2 * MAX_BITS:
+            raise UnreadableError("too much to calculate", "too_large")
+        self._spend(1 + bits / 256)
+
+    def _spend(self, work: float) -> None:
+        self._budget -= work
+        if self._budget < 0:
             raise UnreadableError("too much to calculate", "too_large")
 
 

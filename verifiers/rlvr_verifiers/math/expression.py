@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from fractions import Fraction
 
 from rlvr_verifiers.math.build import decimal, integer, negated, operands, power, product, quotient, repeating
 from rlvr_verifiers.math.functions import INVERSE, OF_SEVERAL, function_name, function_prefix
-from rlvr_verifiers.math.lex import DEGREE, Cursor, Token
+from rlvr_verifiers.math.lex import DEGREE, Token
+from rlvr_verifiers.math.numerals import Numerals
 from rlvr_verifiers.math.tree import (
     Collection,
     Function,
@@ -35,26 +34,26 @@ MAX_DEPTH = 40
 MAX_ENTRIES = 64
 """Of a matrix."""
 
-GREEK = frozenset("""alpha beta gamma Gamma delta Delta epsilon zeta eta theta Theta iota kappa lambda Lambda mu nu xi Xi pi
-rho sigma Sigma tau upsilon phi Phi chi psi Psi omega Omega ell hbar""".split())  # fmt: skip
+_LETTERS = """alpha beta gamma Gamma delta Delta epsilon zeta eta theta Theta iota kappa lambda Lambda mu nu xi Xi pi rho sigma
+Sigma tau upsilon phi Phi chi psi Psi omega Omega ell hbar"""
+GREEK = frozenset(_LETTERS.split())
 INFINITIES = frozenset(("infinity", "inf", "oo", "Infinity", "infty"))
 SETS = (Sequence, Collection, Reals, SetOperation)
-_MATRICES = frozenset("matrix pmatrix bmatrix Bmatrix smallmatrix array".split())
-_DECORATIONS = frozenset((r"\overline", r"\overrightarrow", r"\vec", r"\hat", r"\bar", r"\tilde", r"\widehat", r"\overleftrightarrow"))
+_MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "array"])
+_DECORATIONS = frozenset(
+    (r"\overline", r"\overrightarrow", r"\vec", r"\hat", r"\bar", r"\tilde", r"\widehat", r"\overleftrightarrow")
+)
 _NAMED_SHAPES = frozenset((r"\angle", r"\triangle"))
 _STARTS = frozenset((r"\frac", r"\sqrt", r"\boxed", r"\binom", r"\lfloor", r"\lceil", r"\begin", r"\infty"))
 _JOINING = frozenset(("and", "or", "AND", "OR", "And", "Or", "union"))
 _CLOSINGS = {r"\lfloor": (r"\rfloor", "floor"), r"\lceil": (r"\rceil", "ceil")}
-_GROUP = re.compile(r"\d{3}(?:\.\d+)?")
-_GROUPED = re.compile(r"[1-9]\d{0,2}")
 _DEGREE_IN_RADIANS = Quotient(Symbol("pi"), integer(180))
 
 
-class Expressions(Cursor):
+class Expressions(Numerals):
     def __init__(self, found: list[Token]) -> None:
         super().__init__(found)
         self._depth = 0
-        self._brackets = 0  # inside brackets a comma separates, outside it may group thousands
         self._bars = 0  # of absolute values that are open
         self._angles = 0  # arguments of functions that are open: a degree sign in them is a factor and no unit
         self._plus_minus = False
@@ -194,60 +193,6 @@ class Expressions(Cursor):
         self._depth -= 1
         return node
 
-    # -- numbers --------------------------------------------------------------------------------------------------
-
-    def _number(self, token: Token) -> Node:
-        number = decimal(token.text if self._brackets else token.text + self._thousands(token))
-        exponent = self._programmers_exponent(token)
-        if exponent is not None:
-            return product((number, power(integer(10), integer(exponent))))
-        return self._mixed(number) if number.written == "integer" else number
-
-    def _thousands(self, token: Token) -> str:
-        """The groups of `1,000,000`: right after one another, three digits each, the first one to three and not 0."""
-        if not _GROUPED.fullmatch(token.text):
-            return ""
-        groups, end, position = "", token.end, self._position
-        while self._peek().text == "," and self._peek().start == end and self._peek(1).start == end + 1:
-            group = self._peek(1)
-            if group.kind != "number" or not _GROUP.fullmatch(group.text):
-                break
-            groups += group.text
-            end = group.end
-            self._position += 2
-            if "." in group.text:
-                break
-        if self._peek().text == "," and self._peek().start == end and self._peek(1).start == end + 1:
-            self._position = position  # `1,000,20` groups nothing: it is a list
-            return ""
-        return groups
-
-    def _programmers_exponent(self, token: Token) -> int | None:
-        """The 5 of `1.2e5`, `1.2E+5`."""
-        mark, after = self._peek(), self._peek(1)
-        if mark.text not in ("e", "E") or mark.start != token.end or after.start != mark.end:
-            return None
-        sign = after.text if after.text in ("+", "-") else ""
-        digits = self._peek(1 + len(sign))
-        if digits.kind != "number" or not digits.text.isdigit() or len(digits.text) > 6:
-            return None
-        self._position += 2 + len(sign)
-        return int(sign + digits.text)
-
-    def _mixed(self, number: Number) -> Node:
-        r"""A whole number, and the proper fraction of a mixed one behind it: `2\frac13`, `2 1/3`."""
-        if self._peek().text == r"\frac":
-            part = self._primary()
-            if isinstance(part, Number) and part.written == "fraction" and 0 < part.value < 1:
-                return Number(number.value + part.value, "fraction")
-            return Product(operands(number, part))
-        if self._peek().kind == "number" and self._peek(1).text == "/" and self._peek(2).kind == "number":
-            numerator, denominator = self._peek().text, self._peek(2).text
-            if numerator.isdigit() and denominator.isdigit() and 0 < int(numerator) < int(denominator):
-                self._position += 3
-                return Number(number.value + Fraction(int(numerator), int(denominator)), "fraction")
-        return number
-
     # -- names and functions --------------------------------------------------------------------------------------
 
     def _letters(self, token: Token) -> Node:
@@ -354,7 +299,7 @@ class Expressions(Cursor):
             function_name(token.text) is not None or (token.kind == "word" and function_prefix(token.text) > 0)
         )
 
-    def _command(self, token: Token) -> Node:  # noqa: C901
+    def _command(self, token: Token) -> Node:
         command = token.text
         if command == r"\frac":
             return quotient(self._argument(), self._argument())
@@ -411,7 +356,12 @@ class Expressions(Cursor):
                     raise self._unexpected()
                 self._split(1)
             return decimal(self._next().text)
-        if token.kind == "word" and len(token.text) > 1 and not token.text.startswith("pi") and function_name(token.text) is None:
+        if (
+            token.kind == "word"
+            and len(token.text) > 1
+            and not token.text.startswith("pi")
+            and function_name(token.text) is None
+        ):
             self._split(1)
         return self._primary()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-TRIGONOMETRIC = frozenset("sin cos tan cot sec csc".split())
+TRIGONOMETRIC = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
+_OTHERS = "arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh ln log exp"
 _SPELLINGS = {
-    **{name: name for name in TRIGONOMETRIC},
-    **{name: name for name in "arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh ln log exp".split()},
+    **{name: name for name in (*TRIGONOMETRIC, *_OTHERS.split())},
     **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan")},
     "cosec": "csc", "tg": "tan", "ctg": "cot", "lg": "lg", "abs": "abs", "floor": "floor", "ceil": "ceil",
     "min": "min", "max": "max", "gcd": "gcd", "lcm": "lcm",

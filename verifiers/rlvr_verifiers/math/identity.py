@@ -52,14 +52,16 @@ class _Residues:
                 raise UndecidedError("no rational function")
 
     def _power(self, base: int, exponent: Node) -> int:
-        if isinstance(exponent, Negation):
-            return self._inverse(self._power(base, exponent.operand))
         if not isinstance(exponent, Number) or exponent.value.denominator != 1:
             raise UndecidedError("an exponent that is not a whole number")
         power = exponent.value.numerator
         if power.bit_length() > MAX_EXPONENT_BITS:
             raise UnreadableError("a power too large to evaluate", "too_large")
-        return pow(self._inverse(base) if power < 0 else base, abs(power), self._prime)
+        if base == 0:
+            if power <= 0:
+                raise UndecidedError("a power of zero")
+            return 0
+        return pow(base, power % (self._prime - 1), self._prime)
 
     def _inverse(self, value: int) -> int:
         if value % self._prime == 0:

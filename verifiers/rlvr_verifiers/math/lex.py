@@ -22,8 +22,9 @@ class Token(NamedTuple):
 END = Token("end", "", -1, -1)
 DEGREE = "degree"
 
-_GREEK_LETTERS = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu
-nu xi o pi rho sigma tau upsilon phi chi psi omega""".split(), strict=True))  # fmt: skip
+_NAMES = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi o pi rho sigma tau upsilon phi chi psi
+omega"""
+_GREEK_LETTERS = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", _NAMES.split(), strict=True))
 # Characters that stand for what TeX or ASCII writes otherwise; invisible ones vanish.
 _UNICODE = str.maketrans(
     {
@@ -143,7 +144,8 @@ def _font(source: str, content: str) -> tuple[str, str]:
     return ("mark", "degree") if stripped in ("°", r"\degree") else ("text", content)
 
 
-_UPRIGHT = frozenset("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt or and".split())
+_WORDS = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt or and"
+_UPRIGHT = frozenset(_WORDS.split())
 
 
 def _unit_letter(found: list[Token]) -> None:
@@ -195,4 +197,6 @@ class Cursor:
         ]
 
     def _unexpected(self) -> UnreadableError:
-        return UnreadableError(f"unexpected {self._peek().text[:40]!r}" if self._peek() is not END else "the answer ends too early")
+        return UnreadableError(
+            f"unexpected {self._peek().text[:40]!r}" if self._peek() is not END else "the answer ends too early"
+        )

@@ -109,7 +109,7 @@ def _vanishes(sides: Callable[[Evaluation], tuple[Complex, Complex]], nodes: Ite
         point = _point(names, index)
         try:
             with _MPMATH:
-                verdict = _agree(sides, point, meter, real=bool(names) and not imaginary)
+                verdict = _agree(sides, point, meter, real=bool(names) and not imaginary, thorough=index < MIN_POINTS)
         except UnreadableError:  # a ValueError, too
             raise
         except _NO_VALUE:
@@ -161,9 +161,17 @@ def _value_of(node: Node, digits: int, meter: Meter) -> Complex:
 
 
 def _agree(
-    sides: Callable[[Evaluation], tuple[Complex, Complex]], point: Mapping[str, Fraction], meter: Meter, *, real: bool
+    sides: Callable[[Evaluation], tuple[Complex, Complex]],
+    point: Mapping[str, Fraction],
+    meter: Meter,
+    *,
+    real: bool,
+    thorough: bool,
 ) -> bool | None:
-    """None where a side is not real though all letters are: a branch point, at which nothing can be said."""
+    """None where a side is not real though all letters are: a branch point, at which nothing can be said.
+
+    `thorough`: with all digits, even where the first pass leaves little doubt.
+    """
     left, right = sides(Evaluation(LOW, point, meter))
     if real and (_imaginary(left) or _imaginary(right)):
         return None
@@ -174,6 +182,8 @@ def _agree(
     scale = max(sizes)
     if rough is not None and rough - scale > _CLEAR and scale > -LOW // 2:
         return False
+    if not thorough and (rough is None or rough - scale < -LOW // 2):
+        return True
     fine_left, fine_right = sides(Evaluation(HIGH, point, meter))
     fine = _size(libmp.mpc_sub(fine_left, fine_right, HIGH))
     if fine is None:
@@ -366,7 +376,7 @@ class Evaluation:
 
     def _gamma(self, value: Complex) -> Complex:
         """value!, for real values that are not far below zero."""
-        self._meter.charge(8 * _DEAR)
+        self._meter.charge(4 * _DEAR)
         size = _size(value)
         if value[1] != libmp.fzero or (size is not None and size > 64):
             raise UnreadableError("too large to evaluate", "too_large")

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from rlvr_verifiers.math.build import integer, negated, product, quotient, signed
 from rlvr_verifiers.math.expression import SETS, Expressions
-from rlvr_verifiers.math.lex import DEGREE, END, Token, clean, tokens
+from rlvr_verifiers.math.lex import DEGREE, END, clean, tokens
 from rlvr_verifiers.math.tree import (
     BaseNumber,
     Binding,
@@ -49,6 +49,11 @@ _CLOCK_PART = re.compile(r"[0-5]\d")
 
 def parse(answer: str) -> Node:
     """The tree of an answer. Raises UnreadableError, and nothing else, whatever the text."""
+    return _parse(answer, labelled=True)
+
+
+def _parse(answer: str, *, labelled: bool) -> Node:
+    """`labelled`: it may begin with the letter of a choice."""
     if len(answer) > MAX_LENGTH:
         raise UnreadableError(f"an answer of {len(answer)} characters is over the limit of {MAX_LENGTH}", "too_large")
     text = clean(answer)
@@ -58,7 +63,7 @@ def parse(answer: str) -> Node:
         raise UnreadableError("the answer is empty")
     if len(text) > MAX_LENGTH:
         raise UnreadableError(f"an answer of {len(text)} characters is over the limit of {MAX_LENGTH}", "too_large")
-    node = plain_words(text) or _choice(text) or _based(text)
+    node = plain_words(text) or (_choice(text) if labelled else None) or _based(text)
     if node is not None:
         return node
     found = tokens(text)
@@ -75,7 +80,7 @@ def _choice(text: str) -> Node | None:
         return None
     letter, content = match[1] or match[2], match[3]
     try:
-        return Choice(letter, parse(content))
+        return Choice(letter, _parse(content, labelled=False))
     except UnreadableError:
         return None
 
@@ -241,7 +246,12 @@ class _Answers(Expressions):
         base = base_of(self._subscript())
         digits = "".join(token.text for token in self._tokens[start : self._position] if token.kind == "number")
         first = self._tokens[start]
-        if not base or first.kind != "number" or not first.text.replace(".", "", 1).isdigit() or self._tokens[start + 1].text != "_":
+        if (
+            not base
+            or first.kind != "number"
+            or not first.text.replace(".", "", 1).isdigit()
+            or self._tokens[start + 1].text != "_"
+        ):
             raise UnreadableError(f"{digits[:40]!r} is not a number in a base")
         return _in_base(first.text, base)
 
@@ -255,7 +265,7 @@ class _Answers(Expressions):
             clock = clock and single and _CLOCK_PART.fullmatch(token.text) is not None
         half = _HALVES.get(normal_text(self._peek().text), "") if self._peek().kind in ("text", "word") else ""
         self._position += bool(half)
-        if half and not clock or len(parts) > 4:
+        if (half and not clock) or len(parts) > 4:
             raise self._unexpected()
         return Ratio(tuple(parts), half, clock)  # type: ignore[arg-type]
 
@@ -312,10 +322,7 @@ class _Answers(Expressions):
             return self._braces()
         state = self._brackets, self._bars
         self._brackets, self._bars = 0 if opening == "{" else self._brackets + 1, 0
-        if opening == "[" and self._at("["):
-            node = self._nested_rows()
-        else:
-            node = self._group(opening)
+        node = self._nested_rows() if opening == "[" and self._at("[") else self._group(opening)
         self._brackets, self._bars = state
         return node
 

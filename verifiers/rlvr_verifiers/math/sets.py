@@ -130,10 +130,14 @@ def _combined(operator: str, left: RealSet, right: RealSet) -> RealSet:
 
 
 def _merged(pieces: list[Piece]) -> RealSet:
+    if len(pieces) > MAX_PIECES:
+        raise UnreadableError(f"a set of more than {MAX_PIECES} pieces", "too_large")
     merged: list[Piece] = []
     for piece in sorted(pieces, key=lambda piece: (piece.low, not piece.low_closed)):
         last = merged[-1] if merged else None
-        if last is not None and (piece.low < last.high or (piece.low == last.high and (piece.low_closed or last.high_closed))):
+        if last is not None and (
+            piece.low < last.high or (piece.low == last.high and (piece.low_closed or last.high_closed))
+        ):
             high, closed = max((last.high, last.high_closed), (piece.high, piece.high_closed))
             merged[-1] = Piece(last.low, last.low_closed, high, closed)
         else:

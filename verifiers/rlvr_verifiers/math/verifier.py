@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from collections import deque
 
 from rlvr_verifiers.answers import MAX_ANSWER, Stated, stated_answer
 from rlvr_verifiers.arguments import ArgumentReader, clip
 from rlvr_verifiers.math.compare import check_value, compare
-from rlvr_verifiers.math.parse import parse
+from rlvr_verifiers.math.parse import MAX_LENGTH, parse
 from rlvr_verifiers.math.policy import CHOICES, DEFAULT, Policy
 from rlvr_verifiers.math.tree import Collection, Node, UnreadableError
 from rlvr_verifiers.response import MAX_SCANNED, after_reasoning, turn_text
@@ -80,11 +81,10 @@ def _verdict(response: str, gold: str, policy: Policy, pattern: re.Pattern[str] 
 def _stated(text: str, pattern: re.Pattern[str] | None, truncated: bool) -> Stated | None:
     if pattern is None:
         return stated_answer(text, truncated=truncated)
-    last = None
-    for last in pattern.finditer(text[-MAX_SCANNED:]):
-        pass
-    if last is None:
+    matches = deque(pattern.finditer(text[-MAX_SCANNED:]), maxlen=1)
+    if not matches:
         return None
+    last = matches[0]
     found = last[1] if pattern.groups else last[0]
     return Stated((found[: MAX_ANSWER + 1],)) if found else None
 
@@ -93,6 +93,8 @@ def read_stated(stated: Stated) -> Node:
     """One answer, or the list that several boxes make up. Raises UnreadableError."""
     if len(stated.parts) == 1:
         return parse(stated.parts[0])
+    if sum(map(len, stated.parts)) > MAX_LENGTH:
+        raise UnreadableError(f"boxes of more than {MAX_LENGTH} characters in all", "too_large")
     return Collection(tuple(parse(part) for part in stated.parts), alternatives=stated.hedged)
 
 

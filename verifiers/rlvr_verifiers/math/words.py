@@ -13,10 +13,11 @@ _WORDS = re.compile(r"[^\W\d_][^\W\d_' ,\-]*(?:[' ,\-]+[^\W\d_]+)*(?: \d{1,4})?"
 _ARTICLE = re.compile(r"(?:an?|the) (?=.{3})")
 _SPLIT = re.compile(r"[ ,]+")
 _SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-eighteen nineteen twenty""".split()
+eighteen nineteen twenty"""
+_TENS = "thirty forty fifty sixty seventy eighty ninety"
 _NUMBERS = {
-    **{word: value for value, word in enumerate(_SMALL)},
-    **{word: 10 * value for value, word in enumerate("thirty forty fifty sixty seventy eighty ninety".split(), 3)},
+    **{word: value for value, word in enumerate(_SMALL.split())},
+    **{word: 10 * value for value, word in enumerate(_TENS.split(), 3)},
     "hundred": 100,
 }
 _PHRASES: dict[str, Node] = {
@@ -31,7 +32,8 @@ CHOICE = re.compile(
 )
 LONE_CHOICE = re.compile(r"([A-J])\)")
 BASE = re.compile(
-    r"(-?)\s?([0-9][0-9A-F]*|[0-9A-F]+)\s?(?:_(?:(\d)|\{(?:\\text\{)?(\d{1,2}|[a-z]{3,7})\}{1,2})|\s\(?(?:in )?base[ -]?(\d{1,2}|[a-z]{3,7})\)?)"
+    r"(-?)\s?([0-9][0-9A-F]*|[0-9A-F]+)\s?"
+    r"(?:_(?:(\d)|\{(?:\\text\{)?(\d{1,2}|[a-z]{3,7})\}{1,2})|\s\(?(?:in )?base[ -]?(\d{1,2}|[a-z]{3,7})\)?)"
 )
 """Digits of which some may be letters, and a base: sign, digits, and the base in one of three groups."""
 
