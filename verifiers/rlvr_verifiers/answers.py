@@ -43,7 +43,7 @@ _MAYBE = re.compile(r"\b(?:either|possibl[ey]|maybe|perhaps|might|could)\b", re.
 _MAX_JOINER = 40
 _MAX_BOLD = 100
 _PHRASE = re.compile(
-    r"\b(?:answer|option|choice)(?:[ \t]+(?:to|for)[ \t][^.\n:=]{1,60}?)?[\s*_]{0,4}(?::|=|\bis\b|\bequals\b)"
+    r"\b(?:answer|option|choice)(?:[ \t]+(?:to|for)[ \t][^.\n:=]{1,40}?)?[\s*_]{0,4}(?::|=|\bis\b|\bequals\b)"
     r"(?![\s*_]{0,4}(?:not|n't|never)\b)|^[ \t]*####",
     re.IGNORECASE | re.MULTILINE,
 )
