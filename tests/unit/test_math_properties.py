@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -115,10 +116,8 @@ def test_order_matters_in_a_tuple_alone(items: list[int], source: random.Random)
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(max_size=200) | st.text(r"\{}()[]^_$%&,;.:|!'=<>+-*/ 0123456789abcdexyzfrsqtinlogpmU∞√½²°", max_size=60))
 def test_arbitrary_text_never_raises(text: str) -> None:
-    try:
+    with contextlib.suppress(UnreadableError):
         parse(text)
-    except UnreadableError as problem:
-        assert str(problem)
     for response in (text, rf"\boxed{{{text}}}", f"Answer: {text}"):
         assert verify(response, r"\frac12").value is not None
 
