@@ -183,6 +183,8 @@ class _Comparison:
                 if not (has_letter(value) or has_letter(found)):
                     return "mismatch"
                 return self._relations(_equation(gold), _equation(answer))
+            case Binding(name, Sequence() as values), Collection() if name[0] == "(":
+                return self.verdict(values, _in_places(name, answer) or answer)
             case Binding(), Relation() if set(answer.signs) == {"="}:
                 return self._relations(_equation(gold), answer)
             case Relation(), Binding() if set(gold.signs) == {"="} and not _calculation(gold):
@@ -383,6 +385,15 @@ def _equation(node: Node) -> Relation:
 
 def _value_and_unit(node: Node) -> tuple[Node, str]:
     return (node.value, node.unit) if isinstance(node, Quantity) else (node, "")
+
+
+def _in_places(names: str, answers: Collection) -> Sequence | None:
+    """`a = 3, b = 4` in the order of `(a,b)`."""
+    values = {item.name: item.value for item in answers.items if isinstance(item, Binding)}
+    order = names[1:-1].split(",")
+    if len(values) != len(answers.items) or sorted(values) != sorted(order):
+        return None
+    return Sequence("()", tuple(values[name] for name in order))
 
 
 def _trailing_unit(node: Node, unit: str) -> tuple[Node, str]:

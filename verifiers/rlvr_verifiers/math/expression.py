@@ -128,9 +128,10 @@ class Expressions(Numerals):
         word = token.text
         if len(word) == 1:
             return not (word == "U" and self._peek(1).text in ("(", "["))
-        if word in ("pi", "sqrt") or function_name(word) is not None:
+        name = function_name(word)
+        if word in ("pi", "sqrt") or (name is not None and self._applies(name, 1)):
             return True
-        if word in _JOINING:
+        if word in _JOINING or name is not None:
             return False
         attached = self._position > 0 and self._tokens[self._position - 1].end == token.start
         return attached and not is_unit_word(word, known=True) and (len(word) <= 3 or word.startswith("pi"))
@@ -206,7 +207,7 @@ class Expressions(Numerals):
         if word == "sqrt":
             return Root(2, *operands(self._argument(whole_number=True)))
         name = function_name(word)
-        if name is not None:
+        if name is not None and self._applies(name):
             return self._function(name)
         length = 2 if word.startswith("pi") else function_prefix(word) or (1 if len(word) <= 4 else 0)
         if not length or is_unit_word(word, known=True):
@@ -241,6 +242,10 @@ class Expressions(Numerals):
             texts.append(token.text.strip())
         self._position += 1
         return "".join(texts)
+
+    def _applies(self, name: str, ahead: int = 0) -> bool:
+        """Whether a word is a function here: `min(2, 3)`, but not the minutes of `90 min`."""
+        return name not in OF_SEVERAL or self._peek(ahead).text in ("(", "{")
 
     def _function(self, name: str) -> Node:
         exponent = base = None

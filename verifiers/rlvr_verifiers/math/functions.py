@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 TRIGONOMETRIC = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
-_OTHERS = "arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh ln log exp"
+_OTHERS = "arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh ln log exp cis"
 _SPELLINGS = {
     **{name: name for name in (*TRIGONOMETRIC, *_OTHERS.split())},
     **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan")},

@@ -144,7 +144,7 @@ def _font(source: str, content: str) -> tuple[str, str]:
     return ("mark", "degree") if stripped in ("°", r"\degree") else ("text", content)
 
 
-_WORDS = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt or and"
+_WORDS = "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp cis sqrt or and"
 _UPRIGHT = frozenset(_WORDS.split())
 
 

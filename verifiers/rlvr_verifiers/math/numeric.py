@@ -100,16 +100,32 @@ def proportional(left: Node, right: Node, meter: Meter, *, positive: bool = Fals
 
 
 def _vanishes(sides: Callable[[Evaluation], tuple[Complex, Complex]], nodes: Iterable[Node], meter: Meter) -> bool:
-    """Whether the two sides agree at every point at which both are defined."""
+    """Whether the two sides agree wherever both are defined: at real points first, where every part of both is real.
+
+    Where there are too few of those, as for sqrt(x-9), complex values decide.
+    """
     nodes = tuple(nodes)
     names = letters(nodes)
-    imaginary = "i" in _symbols(nodes)
+    if not names:
+        return _agreements(sides, names, meter, real=False) is not None
+    for real in (True, False) if "i" not in _symbols(nodes) else (False,):
+        agreed = _agreements(sides, names, meter, real=real)
+        if agreed is None:
+            return False
+        if agreed >= MIN_POINTS:
+            return True
+    raise UndecidedError("too few points with a value")
+
+
+def _agreements(
+    sides: Callable[[Evaluation], tuple[Complex, Complex]], names: frozenset[str], meter: Meter, *, real: bool
+) -> int | None:
+    """At how many points both sides agree; None where they differ at one."""
     agreed = 0
     for index in range(len(_SIGN_PATTERNS) if names else 1):
-        point = _point(names, index)
         try:
             with _MPMATH:
-                verdict = _agree(sides, point, meter, real=bool(names) and not imaginary, thorough=index < MIN_POINTS)
+                verdict = _agree(sides, _point(names, index), meter, real=real, thorough=index < MIN_POINTS)
         except UnreadableError:  # a ValueError, too
             raise
         except _NO_VALUE:
@@ -119,11 +135,9 @@ def _vanishes(sides: Callable[[Evaluation], tuple[Complex, Complex]], nodes: Ite
         except OverflowError:
             raise UnreadableError("too large to evaluate", "too_large") from None
         if verdict is False:
-            return False
+            return None
         agreed += verdict is True
-    if names and agreed < MIN_POINTS:
-        raise UndecidedError("too few points with a value")
-    return agreed > 0
+    return agreed
 
 
 def real_value(node: Node, meter: Meter) -> Fraction:
@@ -168,12 +182,13 @@ def _agree(
     real: bool,
     thorough: bool,
 ) -> bool | None:
-    """None where a side is not real though all letters are: a branch point, at which nothing can be said.
+    """None where some part of a side is not real though all letters are, such as sqrt(x) at -1: nothing can be said there.
 
     `thorough`: with all digits, even where the first pass leaves little doubt.
     """
-    left, right = sides(Evaluation(LOW, point, meter))
-    if real and (_imaginary(left) or _imaginary(right)):
+    evaluation = Evaluation(LOW, point, meter)
+    left, right = sides(evaluation)
+    if real and evaluation.complex:
         return None
     rough = _size(libmp.mpc_sub(left, right, LOW))
     sizes = [size for size in (_size(left), _size(right)) if size is not None]
@@ -197,11 +212,6 @@ def _size(value: Complex) -> int | None:
     if any(part in (libmp.finf, libmp.fninf, libmp.fnan) for part in value):
         raise ValueError
     return max(sizes) if sizes else None
-
-
-def _imaginary(value: Complex) -> bool:
-    real, imaginary = _size((value[0], libmp.fzero)), _size((value[1], libmp.fzero))
-    return imaginary is not None and (real is None or imaginary > real - LOW // 2)
 
 
 def letters(nodes: Iterable[Node]) -> frozenset[str]:
@@ -248,6 +258,8 @@ class Evaluation:
         self._working = digits + 20
         self._point = point
         self._meter = meter
+        self.complex = False
+        """Whether a root, power or function was not real."""
 
     def both(self, left: Node, right: Node) -> tuple[Complex, Complex]:
         return self.value(left), self.value(right)
@@ -279,16 +291,20 @@ class Evaluation:
                     raise ZeroDivisionError
                 return libmp.mpc_div(self.value(numerator), below, digits)
             case Power(operand, exponent):
-                return self._power(self.value(operand), exponent)
+                return self._noted(self._power(self.value(operand), exponent))
             case Root(index, radicand):
-                return self._root(self.value(radicand), index)
+                return self._noted(self._root(self.value(radicand), index))
             case Function(name, arguments):
                 self._meter.charge(_DEAR)
-                return self._function(name, [self.value(argument) for argument in arguments])
+                return self._noted(self._function(name, [self.value(argument) for argument in arguments]))
             case Infinity():
                 raise UnreadableError("one cannot calculate with infinity")
             case _:
                 raise UnreadableError(f"one cannot calculate with a {type(node).__name__.lower()}")
+
+    def _noted(self, value: Complex) -> Complex:
+        self.complex = self.complex or value[1] != libmp.fzero
+        return value
 
     def _rational(self, number: Fraction) -> Complex:
         return libmp.from_rational(number.numerator, number.denominator, self._working), libmp.fzero
@@ -394,6 +410,7 @@ _OF_COMPLEX: dict[str, _Of] = {
     "arcsin": libmp.mpc_asin,
     "arccos": libmp.mpc_acos,
     "arctan": libmp.mpc_atan,
+    "cis": lambda angle, digits: libmp.mpc_exp((libmp.mpf_neg(angle[1]), angle[0]), digits),
 }
 _RECIPROCALS: dict[str, _Of] = {"csc": libmp.mpc_sin, "sec": libmp.mpc_cos, "cot": libmp.mpc_tan}
 _INVERSE_RECIPROCALS: dict[str, _Of] = {"arccsc": libmp.mpc_asin, "arcsec": libmp.mpc_acos, "arccot": libmp.mpc_atan}

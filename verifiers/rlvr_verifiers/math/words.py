@@ -10,7 +10,7 @@ from rlvr_verifiers.math.functions import function_name
 from rlvr_verifiers.math.tree import Node, Number, Reals, Text
 
 _WORDS = re.compile(r"[^\W\d_][^\W\d_' ,\-]*(?:[' ,\-]+[^\W\d_]+)*(?: \d{1,4})?")
-_ARTICLE = re.compile(r"(?:an?|the) (?=.{3})")
+_ARTICLE = re.compile(r"(?:(?:it is|it's|this is) )?(?:an?|the) (?=.{3})|(?:it is|it's|this is) (?=.{3})")
 _SPLIT = re.compile(r"[ ,]+")
 _SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
 eighteen nineteen twenty"""
