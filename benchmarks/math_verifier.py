@@ -116,7 +116,7 @@ def accuracy(judge: Judge, ours: bool) -> dict[str, Any]:
             slowest = max(slowest, time.perf_counter() - begin)
             kind = "by policy alone" if contested else case["kind"]
             kinds[kind]["right" if passed == case["equal"] else "false accept" if passed else "false reject"] += 1
-            if path.stem == "held_back" and not contested:
+            if path.stem.startswith("held_back") and not contested:
                 kinds["(held back)"][
                     "right" if passed == case["equal"] else "false accept" if passed else "false reject"
                 ] += 1

@@ -11,12 +11,12 @@ from rlvr_verifiers.registry import resolve
 from rlvr_verifiers.types import Completion, Score, Task
 
 FOLDER = Path(__file__).parents[2] / "verifiers" / "cases"
-HELD_BACK = "held_back"
+HELD_BACK = ["held_back", "held_back_2", "held_back_3"]
 
 
 def names() -> list[str]:
-    """Of all files but the one held back."""
-    return sorted(path.stem for path in FOLDER.glob("*.jsonl") if path.stem != HELD_BACK)
+    """Of all files but those held back."""
+    return sorted(path.stem for path in FOLDER.glob("*.jsonl") if path.stem not in HELD_BACK)
 
 
 def cases(name: str) -> list[dict[str, Any]]:

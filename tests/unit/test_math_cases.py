@@ -26,21 +26,23 @@ def test_labelled_pairs(name: str) -> None:
     assert not wrong, wrong
 
 
-def test_pairs_held_back_that_nobody_tunes_on() -> None:
+@pytest.mark.parametrize("name", HELD_BACK)
+def test_pairs_held_back_that_nobody_tunes_on(name: str) -> None:
     """No wrong answer may pass and few right ones may be refused.
 
-    The table was written before the grammar that it judges. Its first run judged 238 of 240 pairs as labelled and accepted no
-    wrong one; the two refusals (equations compared by their last side) were a defect and are mended. Do not mend single cases:
-    write a new table to judge the next change.
+    Each table was written before the grammar that it first judged: 238 of 240, 162 of 167 and 125 of 131 pairs were judged as
+    labelled at first sight, and no wrong answer was accepted in any. The classes behind the 13 refusals were mended since (units
+    such as m/s, `90 min`, cis, sqrt(ab), an equation compared by its last side), so that the tables guard against going back.
+    Do not mend single cases: write a new table to judge the next change.
     """
-    judged = [(case, judge(case)) for case in cases(HELD_BACK)]
+    judged = [(case, judge(case)) for case in cases(name)]
     assert not [case for case, score in judged if score.passed and not case["equal"]]
     refused = [case for case, score in judged if case["equal"] and not score.passed]
     assert len(refused) <= 2, refused
     assert not [case for case, score in judged if case.get("reason", score.reason) != score.reason]
 
 
-@pytest.mark.parametrize("name", [*names(), HELD_BACK])
+@pytest.mark.parametrize("name", [*names(), *HELD_BACK])
 def test_cases_are_well_formed_and_their_golds_readable(name: str) -> None:
     rows = cases(name)
     for case in rows:
@@ -53,7 +55,7 @@ def test_cases_are_well_formed_and_their_golds_readable(name: str) -> None:
 
 
 def test_there_are_several_hundred_pairs_over_every_kind() -> None:
-    every = [case for name in (*names(), HELD_BACK) for case in cases(name)]
+    every = [case for name in (*names(), *HELD_BACK) for case in cases(name)]
     kinds = {case["kind"] for case in every}
     assert len(every) >= 900
     assert 0.4 < sum(case["equal"] for case in every) / len(every) < 0.6
@@ -76,7 +78,7 @@ def test_there_are_several_hundred_pairs_over_every_kind() -> None:
 
 
 def test_every_gold_equals_itself_and_equality_of_values_is_symmetric_on_like_types() -> None:
-    every = [case for name in (*names(), HELD_BACK) for case in cases(name) if "answer" in case and not case.get("args")]
+    every = [case for name in (*names(), *HELD_BACK) for case in cases(name) if "answer" in case and not case.get("args")]
     values = Policy(form="any", decimals="exact")
     compared = 0
     for gold, answer in ((case["gold"], case["answer"]) for case in every):

@@ -120,6 +120,9 @@ class Expressions(Numerals):
             if text in _NAMED_SHAPES or text in _DECORATIONS:
                 return False
             return text in _STARTS or text[1:] in GREEK or function_name(text) is not None
+        if token.kind == "number":  # `n 2^n`, but not `2 3`
+            before = self._tokens[self._position - 1]
+            return before.kind in ("word", "command") or before.text == "}"
         if token.kind != "mark":
             return False
         return token.text in ("(", "{") or (token.text == "|" and not self._bars)

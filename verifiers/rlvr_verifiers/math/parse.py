@@ -44,6 +44,8 @@ _MONEY = ("$", "€", "£")
 _CONSTANTS = ("pi", "e", "i")
 _SET_OPERATORS = {r"\cup": "union", "U": "union", "union": "union", r"\cap": "intersection", r"\setminus": "difference"}
 _HALVES = {"am": "am", "a.m": "am", "pm": "pm", "p.m": "pm"}
+_LEAD = re.compile(r"(?:\bis|[:=])\s*\Z", re.IGNORECASE)
+"""The end of a text that introduces a value: `\\text{The answer is } 28`."""
 _CLOCK_PART = re.compile(r"[0-5]\d")
 
 
@@ -225,7 +227,7 @@ class _Answers(Expressions):
     def _with_unit(self, value: Node, money: str) -> Node:
         unit = self._unit()
         if money:
-            if unit not in ("", money):
+            if unit not in ("", money) and not unit.startswith("per "):
                 raise UnreadableError(f"an amount of money with the unit {unit!r}")
             unit = money
         if unit in ("am", "pm") and isinstance(value, Number):
@@ -235,6 +237,8 @@ class _Answers(Expressions):
     def _text(self) -> Node:
         r"""`\text{...}`: an answer by itself, or the beginning of a longer text."""
         first = self._next()
+        if _LEAD.search(first.text) and self._peek() is not END and self._peek().kind != "text":
+            return Binding(normal_text(first.text), self._quantity())
         node = _parse_text(first.text)
         words = [first.text]
         while self._peek().kind in ("text", "word") and self._peek().text.strip(" ,").casefold() not in ("and", "or"):
@@ -275,10 +279,10 @@ class _Answers(Expressions):
             text = token.text.strip()
             lower = text.casefold()
             if token.kind == "text" and text.strip(" ,") and lower.strip(" ,") not in ("and", "or"):
-                words.extend(word.strip(".,()") or word for word in lower.split())
+                words.extend(word.strip(".,()") or word for word in lower.replace("/", " per ").split())
             elif token.kind == "word" and len(text) > 1 and lower not in ("and", "or", "union"):
                 words.append(lower)
-            elif text in ("%", "$", "€", "£", DEGREE):
+            elif text in ("%", "$", "€", "£", DEGREE, '"'):
                 words.append(text)
             elif text == "^" and words:
                 words.append(self._unit_power())
@@ -291,7 +295,7 @@ class _Answers(Expressions):
             self._position += 1
         if not words:
             return ""
-        if len(words) > MAX_UNIT_WORDS or not all(is_unit_word(word) for word in words):
+        if sum(not is_power(word) for word in words) > MAX_UNIT_WORDS or not all(is_unit_word(word) for word in words):
             raise UnreadableError(f"{' '.join(words)[:60]!r} is not a unit")
         if all(is_power(word) for word in words):
             raise UnreadableError(f"{words[0]!r} without a unit")

@@ -16,7 +16,7 @@ _SPELLINGS = {
     "£": "£",
     "%": "% percent pct",
     "cent": "cent cents",
-    "inch": "inch inches in",
+    "inch": 'inch inches in "',
     "foot": "foot feet ft",
     "mile": "mile miles mi",
     "yard": "yard yards yd",
