@@ -82,7 +82,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _SINGLE_DOLLAR = re.compile(r"(?<!\\)\$")
-UNIT_LETTERS = frozenset("mgshlLJNWVAKF")
+UNIT_LETTERS = frozenset("mgshlLJNWV")
 """Single letters that are a unit where they stand behind a number and a space."""
 
 
@@ -116,10 +116,10 @@ def _ascii(text: str) -> str:
 def tokens(text: str) -> list[Token]:
     found: list[Token] = []
     for match in _TOKEN.finditer(text):
-        kind = match.lastgroup
+        kind = match.lastgroup or "mark"
         if kind == "space":
             continue
-        content = match[kind]  # type: ignore[arg-type]
+        content = match[kind]
         if kind == "text":
             kind, content = _font(match[0], content)
             if not content.strip():

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from mpmath import libmp
+from mpmath import libmp as untyped
 
 from rlvr_verifiers.math.exact import UndecidedError
 from rlvr_verifiers.math.tree import (
@@ -31,6 +31,7 @@ from rlvr_verifiers.math.tree import (
     UnreadableError,
 )
 
+libmp: Any = untyped
 Complex = tuple[Any, Any]
 """libmp's pair of real numbers."""
 LOW, HIGH = 150, 700

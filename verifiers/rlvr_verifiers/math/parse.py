@@ -32,7 +32,7 @@ from rlvr_verifiers.math.tree import (
     UnreadableError,
 )
 from rlvr_verifiers.math.units import SCALES, is_power, is_unit_word, normal_unit
-from rlvr_verifiers.math.words import BASE, CHOICE, LONE_CHOICE, as_words, base_of, normal_text, plain_words
+from rlvr_verifiers.math.words import ANOTHER_CHOICE, BASE, CHOICE, LONE_CHOICE, as_words, base_of, normal_text, plain_words
 
 MAX_LENGTH = 2_000
 """Characters of one answer."""
@@ -46,6 +46,7 @@ _SET_OPERATORS = {r"\cup": "union", "U": "union", "union": "union", r"\cap": "in
 _HALVES = {"am": "am", "a.m": "am", "pm": "pm", "p.m": "pm"}
 _LEAD = re.compile(r"(?:\bis|[:=])\s*\Z", re.IGNORECASE)
 """The end of a text that introduces a value: `\\text{The answer is } 28`."""
+_DENIAL = re.compile(r"\b(?:not|never|no|un\w+|wrong)\b|n't", re.IGNORECASE)
 _CLOCK_PART = re.compile(r"[0-5]\d")
 
 
@@ -81,6 +82,8 @@ def _choice(text: str) -> Node | None:
     if match is None:
         return None
     letter, content = match[1] or match[2], match[3]
+    if ANOTHER_CHOICE.search(content):
+        return None
     try:
         return Choice(letter, _parse(content, labelled=False))
     except UnreadableError:
@@ -237,7 +240,12 @@ class _Answers(Expressions):
     def _text(self) -> Node:
         r"""`\text{...}`: an answer by itself, or the beginning of a longer text."""
         first = self._next()
-        if _LEAD.search(first.text) and self._peek() is not END and self._peek().kind != "text":
+        if (
+            _LEAD.search(first.text)
+            and not _DENIAL.search(first.text)
+            and self._peek() is not END
+            and self._peek().kind != "text"
+        ):
             return Binding(normal_text(first.text), self._quantity())
         node = _parse_text(first.text)
         words = [first.text]

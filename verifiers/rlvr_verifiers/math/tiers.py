@@ -11,10 +11,14 @@ There is no tier of symbolic algebra: what none of these can decide is not equal
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from rlvr_verifiers.math.exact import Arithmetic, UndecidedError, rational
+from rlvr_verifiers.math.exact import Arithmetic, Polynomial, UndecidedError, rational
 from rlvr_verifiers.math.identity import congruent
 from rlvr_verifiers.math.tree import Node, Number, UnreadableError
+
+if TYPE_CHECKING:
+    from rlvr_verifiers.math.numeric import Meter
 
 
 class Tiers:
@@ -22,7 +26,7 @@ class Tiers:
 
     def __init__(self) -> None:
         self._arithmetic = Arithmetic()
-        self._meter: object = None
+        self._meter: Meter | None = None
 
     def equal(self, left: Node, right: Node) -> bool:
         if left == right:
@@ -107,7 +111,7 @@ class Tiers:
             if problem.reason != "too_large":
                 raise
 
-    def _numeric_meter(self) -> object:
+    def _numeric_meter(self) -> Meter:
         from rlvr_verifiers.math import numeric
 
         if self._meter is None:
@@ -115,5 +119,5 @@ class Tiers:
         return self._meter
 
 
-def _sign(denominator: dict[object, Fraction]) -> int:
+def _sign(denominator: Polynomial) -> int:
     return 1 if next(iter(denominator.values())) > 0 else -1

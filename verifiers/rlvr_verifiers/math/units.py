@@ -50,12 +50,16 @@ _SPELLINGS = {
 _NORMAL = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
 _COMPOUND = {"mile per hour": "mph", "km per hour": "kph", "m per second": "m per s", "km per h": "kph"}
 _POWERS = {"square": "^2", "squared": "^2", "sq": "^2", "cubic": "^3", "cubed": "^3"}
-_OTHER_WORDS = """a about above after all also an and approximately are around at be because before below but by can cannot
-could divided dozen each either else equal equals exactly factorial false fifths followed for from greater half halves hundred
-hundredths if infinity into is isn't it less let ln log maybe mean means million billion trillion minus mod modulo more most
-multiplied must negative never no none nor not of off or over perhaps plus point possibly power quarter quarters remainder
-repeating root same since sin cos tan so sixths sqrt tenths than that the then there thirds thousand thousandths thus times to
-true twice undefined unless until up we when where which while with without wrong you"""
+_OTHER_WORDS = """a about above additional after all almost also an and approximately are around at be because before below billion
+billionth bn but by can cannot cos could crore crores cube cuberoot divided double doubled dozen each eighth eighths
+either else equal equals estimate estimated exactly extra factorial false fewer fifth fifths followed for fourth fourths
+from googol greater gross guess half halved halves hundred hundredth hundredths if infinity into inverse inversed is isn't
+it lakh lakhs less let ln log maximum maybe mean means mil million millionth millionths minimum minus mn mod modulo more
+most multiplied must nearly negative never ninth ninths no none nor not of off or over percentile perhaps plus point
+positive possibly power probably quarter quarters raised reciprocal remainder remaining repeating root roughly rounded
+same score seventh sevenths sin since sixth sixths so sqrt squareroot squares tan tenth tenths than that the then there
+third thirds thousand thousandths thus times to trillion triple tripled true twice undefined unknown unless until up we
+when where which while with without wrong you"""
 _NEVER = frozenset(_OTHER_WORDS.split())
 
 

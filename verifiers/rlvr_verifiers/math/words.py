@@ -30,6 +30,8 @@ CHOICE = re.compile(
     r"(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?)?(?:\(\s?([A-J])\s?\)|([A-J])[.):])\s?\}?(?:\s|~|\\[ ,;:])+(?![,&]|and\b|or\b)(\S.*)",
     re.DOTALL,
 )
+ANOTHER_CHOICE = re.compile(r"\bor\b|\([A-J]\)|\b[A-J](?:[.)]|\s*\Z)")
+"""In what follows the letter of a choice: `(B) or (C)` chooses nothing."""
 LONE_CHOICE = re.compile(r"([A-J])\)")
 BASE = re.compile(
     r"(-?)\s?([0-9][0-9A-F]*|[0-9A-F]+)\s?"
