@@ -21,6 +21,7 @@ from rlvr_verifiers.math.tree import (
     Matrix,
     Node,
     Number,
+    Power,
     Product,
     Quantity,
     Quotient,
@@ -55,6 +56,7 @@ _SET_LIKE = (SetOperation, Reals, Relation)
 def compare(gold: Node, answer: Node, policy: Policy = DEFAULT) -> Verdict:
     """Raises UnreadableError where a value cannot be computed within bounds."""
     comparison = _Comparison(policy)
+    gold = comparison.single(gold)
     if (
         isinstance(answer, Collection)
         and answer.alternatives
@@ -93,6 +95,14 @@ class _Comparison:
         self._tiers = Tiers()
         self._pairs = 0
 
+    def single(self, gold: Node) -> Node:
+        """The one value that a gold such as `24/7 or 3 3/7` gives twice."""
+        if isinstance(gold, Collection) and gold.alternatives and gold.items and not inequality(gold):
+            first, *others = gold.items
+            if all(self.verdict(first, other) == "ok" for other in others):
+                return first
+        return gold
+
     def verdict(self, gold: Node, answer: Node) -> Verdict:
         match gold, answer:
             case (Number(), Number()):
@@ -109,6 +119,8 @@ class _Comparison:
                 return self._ratios(gold, answer)
             case (Text(), Symbol()) | (Symbol(), Text()):
                 return _judged(_as_text(gold) == _as_text(answer))
+            case (Text(), Product() | Power()) | (Product() | Power(), Text()):
+                return self._values(_as_product(gold), _as_product(answer))
             case (BaseNumber(), BaseNumber()) | (Text(), Text()) | (Infinity(), Infinity()):
                 return _judged(gold == answer)
             case BaseNumber(digits, _), Number(value):
@@ -218,7 +230,7 @@ class _Comparison:
         sides = chain_sides(answer)
         if not sides:
             return "type_mismatch"
-        verdicts = [self.verdict(gold, side) for side in sides]
+        verdicts: list[Verdict] = [self.verdict(gold, side) for side in sides]
         if not all(self._same(gold, side) for side in sides):
             return "mismatch"
         return "ok" if "ok" in verdicts else verdicts[-1]
@@ -419,6 +431,13 @@ def _parts(node: Node) -> tuple[Node, ...]:
 
 def _as_text(node: Node) -> str:
     return node.text if isinstance(node, Text) else normal_text(node.name) if isinstance(node, Symbol) else ""
+
+
+def _as_product(node: Node) -> Node:
+    """`cx` where the other side is `c x`."""
+    if isinstance(node, Text) and node.letters:
+        return Product(tuple(Symbol(letter) for letter in node.letters))
+    return node
 
 
 def _judged(same: bool) -> Verdict:

@@ -161,7 +161,7 @@ class Cursor:
 
     def __init__(self, found: list[Token]) -> None:
         self._tokens = found
-        self._position = 0
+        self._position: int = 0
 
     def _peek(self, ahead: int = 0) -> Token:
         position = self._position + ahead

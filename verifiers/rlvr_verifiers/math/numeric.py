@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from mpmath import libmp as untyped
+from mpmath import libmp as untyped  # pyright: ignore[reportMissingTypeStubs]
 
 from rlvr_verifiers.math.exact import UndecidedError
 from rlvr_verifiers.math.tree import (
@@ -42,7 +42,9 @@ _DEAR = 25
 MAX_EXPONENT = 4_000
 """log2 of the largest argument of exp, sin and the like: they need that many more digits."""
 MIN_POINTS = 2
-_SIGN_PATTERNS = ("+", "+", "-", "mixed", "large")
+_PATTERNS = ("+", "+", "-", "mixed", "large")
+_WHOLE_PATTERNS = ("whole",) * 4
+"""Further points where a floor or ceiling occurs: floor(x) + 1 is ceil(x) but for whole numbers."""
 _CLEAR = -40
 """log2 of a relative difference that needs no second look."""
 
@@ -81,7 +83,7 @@ def proportional(left: Node, right: Node, meter: Meter, *, positive: bool = Fals
         raise UndecidedError("an equation without letters")
     try:
         with _MPMATH:
-            point = _point(names, 1, offset=3)
+            point = _point(names, -1, "+")
             anchors = {digits: Evaluation(digits, point, meter).both(left, right) for digits in (LOW, HIGH)}
             first, second = anchors[LOW]
             if _size(first) is None or _size(second) is None:
@@ -108,9 +110,11 @@ def _vanishes(sides: Callable[[Evaluation], tuple[Complex, Complex]], nodes: Ite
     nodes = tuple(nodes)
     names = letters(nodes)
     if not names:
-        return _agreements(sides, names, meter, real=False) is not None
+        return _agreements(sides, [{}], meter, real=False) is not None
+    patterns = _PATTERNS + (_WHOLE_PATTERNS if _steps(nodes) else ())
+    points = [_point(names, index, pattern) for index, pattern in enumerate(patterns)]
     for real in (True, False) if "i" not in _symbols(nodes) else (False,):
-        agreed = _agreements(sides, names, meter, real=real)
+        agreed = _agreements(sides, points, meter, real=real)
         if agreed is None:
             return False
         if agreed >= MIN_POINTS:
@@ -119,18 +123,22 @@ def _vanishes(sides: Callable[[Evaluation], tuple[Complex, Complex]], nodes: Ite
 
 
 def _agreements(
-    sides: Callable[[Evaluation], tuple[Complex, Complex]], names: frozenset[str], meter: Meter, *, real: bool
+    sides: Callable[[Evaluation], tuple[Complex, Complex]],
+    points: Sequence[Mapping[str, Fraction]],
+    meter: Meter,
+    *,
+    real: bool,
 ) -> int | None:
     """At how many points both sides agree; None where they differ at one."""
     agreed = 0
-    for index in range(len(_SIGN_PATTERNS) if names else 1):
+    for index, point in enumerate(points):
         try:
             with _MPMATH:
-                verdict = _agree(sides, _point(names, index), meter, real=real, thorough=index < MIN_POINTS)
+                verdict = _agree(sides, point, meter, real=real, thorough=index < MIN_POINTS)
         except UnreadableError:  # a ValueError, too
             raise
         except _NO_VALUE:
-            if not names:
+            if not point:
                 raise UnreadableError("it has no value") from None
             continue
         except OverflowError:
@@ -238,13 +246,32 @@ def _symbols(nodes: Iterable[Node]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _point(names: Iterable[str], index: int, offset: int = 0) -> dict[str, Fraction]:
+def _steps(nodes: Iterable[Node]) -> bool:
+    """Whether a floor or ceiling occurs."""
+    stack = list(nodes)
+    while stack:
+        match stack.pop():
+            case Function("floor" | "ceil", _):
+                return True
+            case Sum(parts) | Product(parts) | Function(_, parts):
+                stack.extend(parts)
+            case Quotient(left, right) | Power(left, right):
+                stack += (left, right)
+            case Negation(operand) | Root(_, operand):
+                stack.append(operand)
+            case _:
+                pass
+    return False
+
+
+def _point(names: Iterable[str], index: int, pattern: str) -> dict[str, Fraction]:
     """A fixed rational value for each letter, that looks random and depends on its name alone."""
     point: dict[str, Fraction] = {}
     for name in names:
-        mixed = zlib.crc32(f"{name}/{index + offset}".encode())
+        mixed = zlib.crc32(f"{name}/{index}".encode())
         value = Fraction(mixed % 1_999_993 + 200_003, 1_000_003)
-        pattern = _SIGN_PATTERNS[index]
+        if pattern == "whole":
+            value = Fraction((zlib.crc32(name.encode()) + index) % 13 + 1)
         if pattern == "-" or (pattern == "mixed" and zlib.crc32(name.encode()) & 1):
             value = -value
         point[name] = value * 7 if pattern == "large" else value
@@ -377,6 +404,10 @@ class Evaluation:
                 return libmp.mpc_div(self._log(first), below, digits)
             case "abs":
                 return libmp.mpc_abs(first, digits), libmp.fzero
+            case "floor" | "ceil":
+                return self._rounded(name, first), libmp.fzero
+            case "min" | "max":
+                return self._least(arguments, largest=name == "max"), libmp.fzero
             case "factorial":
                 return self._gamma(first)
             case "binomial":
@@ -391,9 +422,28 @@ class Evaluation:
             raise ZeroDivisionError
         return libmp.mpc_log(value, self._working)
 
+    def _rounded(self, name: str, value: Complex) -> Any:
+        """Raises UndecidedError for a value too near a whole number to say on which side of it."""
+        size = _size(value)
+        nearest = libmp.mpf_nint(value[0], self._working, "n")
+        distance = _size((libmp.mpf_sub(value[0], nearest, self._working), libmp.fzero))
+        exact = value[0][2] >= -self.digits // 4  # no digits far behind the point: a rational of the letters' values
+        if value[1] != libmp.fzero or (size or 0) > 64 or (not exact and (distance is None or distance < -self.digits // 2)):
+            raise UndecidedError(name)
+        return libmp.mpf_floor(value[0]) if name == "floor" else libmp.mpf_ceil(value[0])
+
+    def _least(self, arguments: list[Complex], *, largest: bool) -> Any:
+        if any(argument[1] != libmp.fzero for argument in arguments):
+            raise UndecidedError("min")
+        chosen = arguments[0][0]
+        for real, _ in arguments[1:]:
+            if libmp.mpf_lt(chosen, real) == largest:
+                chosen = real
+        return chosen
+
     def _gamma(self, value: Complex) -> Complex:
         """value!, for real values that are not far below zero."""
-        self._meter.charge(4 * _DEAR)
+        self._meter.charge(_DEAR if self.digits == LOW else 3 * _DEAR)
         size = _size(value)
         if value[1] != libmp.fzero or (size is not None and size > 64):
             raise UnreadableError("too large to evaluate", "too_large")

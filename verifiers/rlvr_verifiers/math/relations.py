@@ -63,7 +63,7 @@ def same_relation(gold: Relation, answer: Relation, tiers: Tiers) -> bool:
     """2x + 3y = 6 and 4x = 12 - 6y say the same: the differences of their sides are proportional."""
     if len(gold.signs) != len(answer.signs):
         return False
-    if len(gold.signs) > 1:
+    if len(gold.sides) > 2:
         return any(_same_chain(gold, turned, tiers) for turned in (answer, _turned(answer)))
     sign, other = gold.signs[0], answer.signs[0]
     if _STRICT[sign] != _STRICT[other]:

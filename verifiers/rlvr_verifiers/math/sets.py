@@ -96,14 +96,16 @@ class SetReader:
 
     def _relation(self, relation: Relation) -> RealSet:
         """`x > 3`, `3 < x`, `-2 <= x < 5`, `x != 2`: one letter alone between constants."""
-        sides, signs = relation.sides, relation.signs
+        sides: tuple[Node, ...] = relation.sides
+        signs: tuple[Sign, ...] = relation.signs
         if len(sides) == 2 and not isinstance(sides[0], Symbol):
-            sides, signs = (sides[1], sides[0]), (_TURNED[signs[0]],)
+            sides, signs = sides[::-1], (_TURNED[signs[0]],)
         if len(sides) == 2 and isinstance(sides[0], Symbol):
             return self._half_line(signs[0], self._end(sides[1]))
         if len(sides) == 3 and isinstance(sides[1], Symbol):
-            left = self._half_line(_TURNED[signs[0]], self._end(sides[0]))
-            return _combined("intersection", left, self._half_line(signs[1], self._end(sides[2])))
+            first, second = relation.signs
+            left = self._half_line(_TURNED[first], self._end(sides[0]))
+            return _combined("intersection", left, self._half_line(second, self._end(sides[2])))
         raise UndecidedError("not a letter between constants")
 
     @staticmethod

@@ -125,6 +125,8 @@ class Text:
     """Words, case folded."""
 
     text: str
+    letters: str = dataclasses.field(default="", compare=False)
+    """The word as it was written, where it is so short that it may be a product of letters."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

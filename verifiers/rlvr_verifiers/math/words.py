@@ -57,7 +57,8 @@ def as_words(text: str) -> Node:
     normal = normal_text(text)
     if normal in _NUMBERS:
         return Number(Fraction(_NUMBERS[normal]))
-    return _PHRASES.get(normal) or Text(normal)
+    letters = text.strip()
+    return _PHRASES.get(normal) or Text(normal, letters if letters.isalpha() and len(letters) <= 4 else "")
 
 
 def normal_text(text: str) -> str:
