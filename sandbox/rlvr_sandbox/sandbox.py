@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import dataclasses
 import os
@@ -32,7 +33,7 @@ class Sandbox:
     backend: `auto`, `zygote`, or `unsafe_rlimit`, which has no walls: programs can read and write what you can, and see
         each other. It has to be asked for by that name.
     interpreter: what Python programs run in.
-    zygotes: warm interpreters at most; 0: one per core and one more.
+    zygotes: warm interpreters at most, 2 or more; 0: one per core and one more.
 
     The first box starts a zygote and attacks it. Raises SandboxError where the backend does not stand the attack.
     """
@@ -40,9 +41,12 @@ class Sandbox:
     def __init__(self, backend: str = "auto", *, interpreter: Interpreter | None = None, zygotes: int = 0) -> None:
         if backend not in ("auto", *BACKENDS):
             raise SandboxError(f"no sandbox backend {backend!r}; give auto or one of {', '.join(BACKENDS)}")
+        if zygotes < 0 or zygotes == 1:
+            raise SandboxError(f"zygotes is {zygotes}; give 2 or more (check code needs two boxes), or 0 to choose by cores")
         self.backend = SAFE_BACKENDS[0] if backend == "auto" else backend
         self._interpreter = interpreter or Interpreter()
-        self._room = threading.Semaphore(zygotes or len(os.sched_getaffinity(0)) + 1)
+        self._free = zygotes or len(os.sched_getaffinity(0)) + 1
+        self._room = threading.Condition()
         self._lock = threading.Lock()
         self._idle: list[ZygoteProcess] = []
         self._proven = False
@@ -81,27 +85,48 @@ class Sandbox:
     @contextlib.contextmanager
     def open(self, program: Program, *, stdin: bytes = b"") -> Iterator[Box]:
         """A box with the program in it, for several calls. Raises SandboxError where none can be made."""
-        with self._room:
-            zygote = self._take()
-            healthy = False
-            try:
-                with Box(zygote, program, stdin) as box:
-                    yield box
-                healthy = not box.lost
-            except SandboxError:
-                raise
-            except BaseException:
-                healthy = True  # the caller's own failure; the box was closed all the same
-                raise
-            finally:
-                self._give_back(zygote, healthy)
+        with self._places(1), self._box(program, stdin) as box:
+            yield box
+
+    @contextlib.contextmanager
+    def open_pair(self, first: Program, second: Program) -> Iterator[tuple[Box, Box]]:
+        """Two boxes that know nothing of each other: a program, and the code that checks it."""
+        with self._places(2), self._box(first, b"") as one, self._box(second, b"") as other:
+            yield one, other
 
     def walls(self) -> Walls:
         """What protects a box on this machine; starts and attacks a zygote where none runs yet."""
-        with self._room:
+        with self._places(1):
             zygote = self._take()
             self._give_back(zygote, healthy=True)
             return zygote.walls
+
+    @contextlib.contextmanager
+    def _places(self, count: int) -> Iterator[None]:
+        """All at once: threads that each hold one place and wait for a second would wait for ever."""
+        with self._room:
+            self._room.wait_for(lambda: self._free >= count)
+            self._free -= count
+        try:
+            yield
+        finally:
+            with self._room:
+                self._free += count
+                self._room.notify_all()
+
+    @contextlib.contextmanager
+    def _box(self, program: Program, stdin: bytes) -> Iterator[Box]:
+        zygote = self._take()
+        healthy = False
+        try:
+            with Box(zygote, program, stdin) as box:
+                try:
+                    yield box
+                finally:
+                    box.close()
+                    healthy = not box.lost
+        finally:
+            self._give_back(zygote, healthy)
 
     def close(self) -> None:
         """Ends the zygotes that are not in use; those in use end when they are given back."""
@@ -139,6 +164,24 @@ class Sandbox:
                 return
             self.restarts += not healthy
         zygote.close()
+
+
+_shared: dict[int, Sandbox] = {}
+_shared_lock = threading.Lock()
+
+
+def shared_sandbox() -> Sandbox:
+    """This process's own sandbox, made at the first call and closed at its end.
+
+    The environment chooses the backend: RLVR_SANDBOX=zygote, for example. Raises SandboxError on a name that is none.
+    """
+    with _shared_lock:
+        pid = os.getpid()
+        if pid not in _shared:  # a forked child must not talk to its parent's zygotes
+            _shared.clear()
+            _shared[pid] = sandbox = Sandbox(os.environ.get("RLVR_SANDBOX") or "auto")
+            atexit.register(sandbox.close)
+        return _shared[pid]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

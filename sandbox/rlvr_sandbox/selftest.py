@@ -15,7 +15,7 @@ from rlvr_sandbox.box import Box, Spawner
 from rlvr_sandbox.types import Limits, Program
 
 _PROBE = '''
-import ctypes, glob, os, resource, socket, sys
+import ctypes, os, socket
 
 def probe(canary, secret):
     through = []
@@ -31,9 +31,14 @@ def probe(canary, secret):
     def readable(path):
         with open(path, "rb") as file:
             return secret.encode() in file.read(1 << 20)
+    def is_open(number):
+        try:
+            return bool(os.fstat(number))
+        except OSError:
+            return False
     def writable(folder):
-        with open(folder + "/rlvr-probe", "w"):
-            return True
+        with open(folder + "/rlvr-probe", "x"):
+            os.unlink(folder + "/rlvr-probe")
     attack("it runs as root", lambda: 0 in (os.getresuid() + os.getresgid()))
     attack("it can become root", lambda: os.setuid(0) is None)
     attack("a file of the host can be read", lambda: readable(canary))
@@ -50,13 +55,15 @@ def probe(canary, secret):
     attack("it can unmount", lambda: call("umount2", b"/proc", 2))
     attack("it can change its root", lambda: call("chroot", b"/tmp"))
     attack("it can trace processes", lambda: call("ptrace", 0, 0, 0, 0))
-    attack("it can load a BPF program", lambda: call("syscall", 321 if os.uname().machine == "x86_64" else 280, 0, 0, 0))
-    attack("it can use io_uring", lambda: ctypes.get_errno() != 1 if call("syscall", 425, 1, 0) or ctypes.get_errno() != 1 else False)
-    attack("its descriptors are inherited", lambda: any(os.path.exists(f"/proc/self/fd/{n}") and os.fstat(n) for n in range(4, 64)) or False)
+    bpf = 321 if os.uname().machine == "x86_64" else 280
+    attack("it can load a BPF program", lambda: call("syscall", bpf, 0, 0, 0) or ctypes.get_errno() != 1)
+    attack("it can use io_uring", lambda: call("syscall", 425, 1, 0) or ctypes.get_errno() != 1)
+    attack("it has descriptors of others", lambda: any(is_open(number) for number in range(4, 256)))
     if os.path.isdir("/proc/1"):
-        attack("it sees other processes", lambda: len([name for name in os.listdir("/proc") if name.isdigit()]) > 1)
+        attack("it sees other processes", lambda: sum(name.isdigit() for name in os.listdir("/proc")) > 1)
         status = open("/proc/self/status").read()
-        attack("it has capabilities", lambda: any(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("Cap")))
+        held = [line for line in status.splitlines() if line.startswith("Cap") and int(line.split()[1], 16)]
+        attack("it has capabilities", lambda: bool(held))
         attack("it has no seccomp filter", lambda: "Seccomp:\\t2" not in status)
         attack("it may gain privileges", lambda: "NoNewPrivs:\\t1" not in status)
     attack("the previous box left something", lambda: bool(os.listdir("/tmp")))
@@ -66,7 +73,11 @@ def probe(canary, secret):
             for _ in range(9):
                 file.write(bytes(1 << 20))
     attack("the size of files is not limited", fill)
-    attack("the size of the disk is not limited", lambda: [open("/tmp/%d" % n, "wb").write(bytes(1 << 20)) for n in range(20)])
+    def spread():
+        for number in range(20):
+            with open(f"/tmp/{number}", "wb") as file:
+                file.write(bytes(1 << 20))
+    attack("the size of the disk is not limited", spread)
     def forks():
         for _ in range(16):
             if os.fork() == 0:
