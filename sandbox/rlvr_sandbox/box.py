@@ -93,9 +93,7 @@ class Box:
     def __enter__(self) -> Box:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     # -- what a caller does -----------------------------------------------------------------------------------------------
@@ -288,7 +286,9 @@ class Box:
             return Outcome(status="ok")
         if not self._piped:
             self._events.append("early_exit")
-            return Outcome(status="error", error_type="early_exit", message=f"left with status {ending.code} before it answered")
+            return Outcome(
+                status="error", error_type="early_exit", message=f"left with status {ending.code} before it answered"
+            )
         status: Status = "memory" if last.startswith("MemoryError") else "error"
         return Outcome(status=status, message=_line(f"exit status {ending.code}" + (f": {last}" if last else "")))
 

@@ -16,6 +16,8 @@ from typing import Any, cast
 
 MAX_DEPTH = 64
 MAX_BYTES = 4 * 2**20
+MAX_ITEMS = 500_000
+"""Of all containers together: what a decoder in Python reads in well under a second."""
 MAX_SAME_HASH = 100
 """Keys of one set or dict that may share a hash; more come from somebody who wants the table to become a list."""
 
@@ -38,7 +40,7 @@ def decode(data: bytes, max_bytes: int = MAX_BYTES) -> Any:
     """The value of exactly these bytes. Raises CodecError on anything that `encode` would not have written."""
     if len(data) > max_bytes:
         raise CodecError(f"{len(data)} bytes, over the limit of {max_bytes}")
-    value, end = _get(data, 0, 0)
+    value, end = _get(data, 0, 0, [MAX_ITEMS])
     if end != len(data):
         raise CodecError(f"{len(data) - end} bytes are left over")
     return value
@@ -105,6 +107,8 @@ def _sequence(tag: bytes, base: type) -> Callable[[Any, bytearray, int, int], No
     length, items = cast(Any, base).__len__, cast(Any, base).__iter__
 
     def put(value: Any, out: bytearray, depth: int, room: int) -> None:
+        if length(value) > MAX_ITEMS:
+            raise CodecError(f"more than {MAX_ITEMS} items")
         out += tag + _U32.pack(length(value))
         for item in items(value):
             _put(item, out, depth + 1, room)
@@ -135,7 +139,8 @@ _WRITERS: dict[type, Callable[[Any, bytearray, int, int], None]] = {
 }
 
 
-def _get(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+def _get(data: bytes, at: int, depth: int, room: list[int]) -> tuple[Any, int]:
+    """The value that starts at `at`, and where it ends. `room` holds how many more items there may be."""
     if depth > MAX_DEPTH:
         raise CodecError(f"nested deeper than {MAX_DEPTH}")
     tag = data[at : at + 1]
@@ -153,14 +158,15 @@ def _get(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     (count,) = _U32.unpack_from(data, at)
     at += _U32.size
     if tag == b"d":
-        return _dict(data, at, count, depth)
+        return _dict(data, at, count, depth, room)
     if count > len(data) - at:  # an item has a byte at least: no list is allocated for items that cannot be there
         raise CodecError("cut short")
     if tag in b"isb":
         return _text_or_int(tag, data[at : at + count]), at + count
+    _take(room, count)
     items: list[Any] = []
     for _ in range(count):
-        item, at = _get(data, at, depth + 1)
+        item, at = _get(data, at, depth + 1, room)
         items.append(item)
     if tag == b"l":
         return items, at
@@ -196,14 +202,21 @@ def _text_or_int(tag: bytes, body: bytes) -> Any:
     return value
 
 
-def _dict(data: bytes, at: int, count: int, depth: int) -> tuple[Any, int]:
+def _take(room: list[int], count: int) -> None:
+    room[0] -= count
+    if room[0] < 0:
+        raise CodecError(f"more than {MAX_ITEMS} items")
+
+
+def _dict(data: bytes, at: int, count: int, depth: int, room: list[int]) -> tuple[Any, int]:
     if count > (len(data) - at) // 2:
         raise CodecError("cut short")
+    _take(room, 2 * count)
     keys: list[Any] = []
     values: list[Any] = []
     for _ in range(count):
-        key, at = _get(data, at, depth + 1)
-        item, at = _get(data, at, depth + 1)
+        key, at = _get(data, at, depth + 1, room)
+        item, at = _get(data, at, depth + 1, room)
         keys.append(key)
         values.append(item)
     _refuse_collisions(keys)

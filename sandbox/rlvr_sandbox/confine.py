@@ -34,7 +34,8 @@ class Confinement:
     switch_uid: int | None
     """Uid to change to; None where the zygote has the box's uid already."""
     uid_holders: int | None
-    """Processes of the zygote itself that the kernel counts to the box's uid; None: too many to tell, so that processes cannot be limited."""
+    """Processes of the zygote itself that the kernel counts to the box's uid. None: too many to tell, so that processes
+    cannot be limited."""
     landlock_abi: int
     seccomp: bytes | None
 
@@ -96,7 +97,7 @@ def _rlimits(limits: Mapping[str, Any], uid_holders: int | None) -> None:
         resource.RLIMIT_DATA: (limits["memory_mb"] + _DATA_MB) * megabyte,
         resource.RLIMIT_FSIZE: limits["fsize_mb"] * megabyte,
         resource.RLIMIT_NOFILE: 256,
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: 1,  # 0 would still feed a core_pattern that is a pipe, on the host
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_STACK: _STACK_MB * megabyte,

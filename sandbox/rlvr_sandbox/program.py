@@ -50,7 +50,8 @@ def _use_descriptors() -> None:
     """The streams of a fresh interpreter; the zygote's own were made for other descriptors."""
     for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         errors = "backslashreplace" if name == "stderr" else "surrogateescape"
-        raw = cast(io.BufferedReader, open(descriptor, mode + "b", closefd=False))
+        file = io.FileIO(descriptor, mode, closefd=False)
+        raw = io.BufferedReader(file) if mode == "r" else io.BufferedWriter(file)
         stream = io.TextIOWrapper(raw, encoding="utf-8", errors=errors, line_buffering=name == "stderr")
         stream.mode = mode  # type: ignore[attr-defined]
         setattr(sys, name, stream)

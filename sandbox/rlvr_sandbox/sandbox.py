@@ -1,7 +1,7 @@
 """`Sandbox`: the front door. Chooses a backend, proves it, and lends boxes to any number of threads.
 
-    with Sandbox() as sandbox:
-        result = sandbox.run_now(Program(source="print(input()[::-1])"), stdin=b"abc")
+with Sandbox() as sandbox:
+    result = sandbox.run_now(Program(source="print(input()[::-1])"), stdin=b"abc")
 """
 
 from __future__ import annotations
@@ -57,9 +57,7 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def run_now(self, program: Program, *, stdin: bytes = b"", call: Call | None = None) -> Result:
@@ -154,7 +152,9 @@ class Sandbox:
     def _prove(self, zygote: ZygoteProcess) -> None:
         found = breaches(zygote)
         if found:
-            raise SandboxError(f"backend {self.backend} does not hold on this machine, so nothing is run: {'; '.join(found)}")
+            raise SandboxError(
+                f"backend {self.backend} does not hold on this machine, so nothing is run: {'; '.join(found)}"
+            )
         self._proven = True
 
     def _give_back(self, zygote: ZygoteProcess, healthy: bool) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from rlvr_sandbox.box import Box, Spawner
 from rlvr_sandbox.types import Limits, Program
 
-_PROBE = '''
+_PROBE = """
 import ctypes, os, socket
 
 def probe(canary, secret):
@@ -88,7 +88,7 @@ def probe(canary, secret):
                     os._exit(0)
     attack("the number of processes is not limited", forks)
     return through
-'''
+"""
 
 _DAEMON = """
 import os, signal, time

@@ -156,7 +156,11 @@ def work():
 threading.stack_size(64 << 20)
 threading.Thread(target=work).start()
 """,
-    "replaces print and stdout": "import io, sys\nsys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, 'w')))\nfor l in sys.stdin: print(int(l) * 2)",
+    "replaces stdout": """
+import io, sys
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, 'w')))
+for line in sys.stdin: print(int(line) * 2)
+""",
     "trailing blanks and blank lines": "import sys\nfor line in sys.stdin: print(int(line) * 2, end='  \\r\\n')\nprint(); print()",
     "debug on standard error": "import sys\nfor line in sys.stdin:\n    print('debug', line, file=sys.stderr)\n    print(int(line) * 2)",
     "a dataclass": """
@@ -174,6 +178,9 @@ class Number:
     def __init__(self, value): self.value = value
 for line in sys.stdin: print(pickle.loads(pickle.dumps(Number(int(line) * 2))).value)
 """,
-    "a child process": "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import sys\\nfor l in sys.stdin: print(int(l) * 2)'], check=True)",
+    "a child process": """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", "import sys\nfor l in sys.stdin: print(int(l) * 2)"], check=True)
+""",
     "does not read all of its input": "print(int(input()) * 2)\nprint(int(input()) * 2)\nprint(42)",
 }

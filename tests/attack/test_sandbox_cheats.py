@@ -46,8 +46,7 @@ def test_a_cheat_earns_nothing(name: str) -> None:
 
 
 CHECKS = {
-    "literal": "def check(candidate):\n"
-    + "".join(f"    assert candidate({n}) == {n * 7919 + 104729}\n" for n in INPUTS),
+    "literal": "def check(candidate):\n" + "".join(f"    assert candidate({n}) == {n * 7919 + 104729}\n" for n in INPUTS),
     "code": "def check(candidate):\n    for n in (1, 2, 3, 12, 57):\n        assert candidate(n) == n * 7919 + 104729\n",
     "tolerance": "def check(candidate):\n    for n in (1, 2, 57):\n        assert abs(candidate(n) - (n * 7919 + 104729)) < 1e-9\n",
 }
@@ -121,9 +120,28 @@ def typed(expected: object, returned: str, **arguments: Any) -> Score:
 
 @pytest.mark.parametrize(
     ("expected", "returned"),
-    [(1, "True"), (0, "False"), (True, "1"), ([1, 2], "(1, 2)"), ("1", "1"), (1, "'1'"), ([], "()"), (False, "None"), ("", "None")]
-    + [({"a": 1}, "[('a', 1)]"), ({"a": [1]}, "{'a': (1,)}"), ([1], "{1}"), ("a", "['a']"), ("a", "b'a'"), (0.1, "0.1 + 1e-12")]
-    + [([1, [True]], "[1, [1]]"), (1.5, "'1.5'"), ([1, 2], "[2, 1]"), ({"a": 1}, "{'a': 1, 'b': 2}"), ([1], "[1, 1]")],
+    [
+        (1, "True"),
+        (0, "False"),
+        (True, "1"),
+        ([1, 2], "(1, 2)"),
+        ("1", "1"),
+        (1, "'1'"),
+        ([], "()"),
+        (False, "None"),
+        ("", "None"),
+        ({"a": 1}, "[('a', 1)]"),
+        ({"a": [1]}, "{'a': (1,)}"),
+        ([1], "{1}"),
+        ("a", "['a']"),
+        ("a", "b'a'"),
+        (0.1, "0.1 + 1e-12"),
+        ([1, [True]], "[1, [1]]"),
+        (1.5, "'1.5'"),
+        ([1, 2], "[2, 1]"),
+        ({"a": 1}, "{'a': 1, 'b': 2}"),
+        ([1], "[1, 1]"),
+    ],
 )
 def test_types_and_values_are_compared_exactly(expected: object, returned: str) -> None:
     assert typed(expected, returned).reason == "mismatch"

@@ -73,7 +73,9 @@ def test_what_the_prompt_promised_is_there() -> None:
 
 
 def test_a_check_may_expect_an_exception() -> None:
-    check = "def check(candidate):\n    try:\n        candidate(-1)\n    except ValueError:\n        return\n    assert False"
+    check = (
+        "def check(candidate):\n    try:\n        candidate(-1)\n    except ValueError:\n        return\n    assert False"
+    )
     task = code_task({"style": "function", "entry_point": "root", "check": check})
     assert run(task, "import math\ndef root(n): return math.sqrt(n)").passed
     assert not run(task, "def root(n): raise KeyError(n)").passed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rlvr_sandbox import Call, Limits, Program, Result, Sandbox
+from rlvr_sandbox import Call, Limits, Program, Result, Sandbox, SandboxError
 
 GRACE_S = 0.2
 """A box and everything in it is gone this soon after its deadline."""
@@ -27,7 +28,22 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def limits(**more: Any) -> Limits:
-    return Limits(**{"wall_s": 10.0, "cpu_s": 10.0, "memory_mb": 256, "processes": 8, "disk_mb": 16, "fsize_mb": 8, "files": 64, **more})
+    return Limits(
+        **{
+            "wall_s": 10.0,
+            "cpu_s": 10.0,
+            "memory_mb": 256,
+            "processes": 8,
+            "disk_mb": 16,
+            "fsize_mb": 8,
+            "files": 64,
+            **more,
+        }
+    )
+
+
+def children() -> set[int]:
+    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
 
 
 def call(sandbox: Sandbox, source: str, *args: Any, **more: Any) -> Result:
@@ -38,9 +54,20 @@ def call(sandbox: Sandbox, source: str, *args: Any, **more: Any) -> Result:
 STALLS = {
     "a loop": "def f():\n    while True: pass",
     "a sleep": "import time\ndef f(): time.sleep(60)",
-    "a loop that catches everything": "def f():\n    while True:\n        try:\n            while True: pass\n        except BaseException: pass",
+    "a loop that catches everything": """
+def f():
+    while True:
+        try:
+            while True: pass
+        except BaseException: pass
+""",
     "a loop in C": "def f(): return sum(range(1 << 40))",
-    "a stop signal": "import os, signal\ndef f():\n    os.kill(os.getpid(), signal.SIGSTOP)\n    while True: pass",
+    "a stop signal": """
+import os, signal
+def f():
+    os.kill(os.getpid(), signal.SIGSTOP)
+    while True: pass
+""",
     "ignored signals": """
 import signal
 for number in range(1, 65):
@@ -53,12 +80,24 @@ def f():
     "a loop while it is loaded": "while True: pass",
     "a regular expression": "import re\ndef f(): re.match('(a+)+b', 'a' * 64)",
     "a big power": "def f(): return 7 ** 7 ** 9",
-    "compiling for ever": "def f(): return eval('(' * 90 + '1' + ')' * 90 + '**9' * 20)",
-    "threads": "import threading\ndef loop():\n    while True: pass\nfor _ in range(5): threading.Thread(target=loop).start()\ndef f(): loop()",
+    "threads": """
+import threading
+def loop():
+    while True: pass
+for _ in range(5): threading.Thread(target=loop).start()
+def f(): loop()
+""",
     "waiting on its channel": "import os\ndef f(): os.read(3, 1)",
     "waiting on a pipe of its own": "import os\ndef f(): os.read(os.pipe()[0], 1)",
     "an endless __del__": "class D:\n    def __del__(self):\n        while True: pass\ndef f():\n    D()",
-    "an endless exit handler": "import atexit\ndef loop():\n    while True: pass\natexit.register(loop)\ndef f():\n    loop()",
+    "an endless exit handler": """
+import atexit
+def loop():
+    while True: pass
+atexit.register(loop)
+def f():
+    loop()
+""",
 }
 
 
@@ -119,8 +158,21 @@ MEMORY = {
     "one array": "def f(): return len(bytearray(1 << 30))",
     "a growing list": "def f():\n    v = [0]\n    while True: v = v + v",
     "a growing text": "def f():\n    v = 'x'\n    while True: v += v",
-    "a caught error": "def f():\n    v = []\n    while True:\n        try: v.append(bytearray(1 << 20))\n        except MemoryError: raise",
-    "anonymous maps": "import mmap\ndef f():\n    v = []\n    while True:\n        v.append(mmap.mmap(-1, 1 << 26))\n        v[-1].write(bytes(1 << 26))",
+    "a caught error": """
+def f():
+    v = []
+    while True:
+        try: v.append(bytearray(1 << 20))
+        except MemoryError: raise
+""",
+    "anonymous maps": """
+import mmap
+def f():
+    v = []
+    while True:
+        v.append(mmap.mmap(-1, 1 << 26))
+        v[-1].write(bytes(1 << 26))
+""",
 }
 
 
@@ -183,9 +235,19 @@ def test_sparse_and_linked_files_count(sandbox: Sandbox) -> None:
 
 BOMBS = {
     "forks": "import os\ndef f():\n    while True:\n        try: os.fork()\n        except OSError: pass",
-    "threads": "import threading, time\ndef f():\n    while True:\n        try: threading.Thread(target=time.sleep, args=(60,)).start()\n        except RuntimeError: pass",
+    "threads": """
+import threading, time
+def f():
+    while True:
+        try: threading.Thread(target=time.sleep, args=(60,)).start()
+        except RuntimeError: pass
+""",
     "descriptors": "import os\ndef f():\n    while True: os.pipe()",
-    "programs": "import subprocess, sys\ndef f():\n    while True: subprocess.Popen([sys.executable, '-c', 'input()'])",
+    "programs": """
+import subprocess, sys
+def f():
+    while True: subprocess.Popen([sys.executable, '-c', 'input()'])
+""",
 }
 
 
@@ -193,7 +255,13 @@ BOMBS = {
 def test_a_bomb_hurts_only_its_own_box(sandbox: Sandbox, name: str) -> None:
     result = call(sandbox, BOMBS[name], wall_s=1.0)
     assert result.status in ("timeout", "error", "memory"), result
-    assert call(sandbox, "import os\ndef f():\n    pid = os.fork()\n    if not pid: os._exit(0)\n    os.waitpid(pid, 0)\n    return 1").value == 1
+    assert (
+        call(
+            sandbox,
+            "import os\ndef f():\n    pid = os.fork()\n    if not pid: os._exit(0)\n    os.waitpid(pid, 0)\n    return 1",
+        ).value
+        == 1
+    )
 
 
 def test_processes_are_counted(sandbox: Sandbox) -> None:
@@ -243,7 +311,10 @@ def test_input_and_output_flow_at_the_same_time(sandbox: Sandbox) -> None:
 
 def test_one_call_has_a_limit_of_its_own(sandbox: Sandbox) -> None:
     program = Program(
-        source="import time\ndef f(s):\n    time.sleep(s)\n    return s", mode="function", entry_point="f", limits=limits(case_wall_s=0.5)
+        source="import time\ndef f(s):\n    time.sleep(s)\n    return s",
+        mode="function",
+        entry_point="f",
+        limits=limits(case_wall_s=0.5),
     )
     with sandbox.open(program) as box:
         assert box.call((0.0,)).status == "ok"
@@ -254,23 +325,23 @@ def test_one_call_has_a_limit_of_its_own(sandbox: Sandbox) -> None:
 
 
 def test_a_killed_zygote_is_our_failure_and_is_replaced() -> None:
-    from rlvr_sandbox import SandboxError
-
     with Sandbox() as one:
         program = Program(source="def f(): return 1", mode="function", entry_point="f")
-        with pytest.raises(SandboxError), one.open(program) as box:
+        before = children()
+        assert one.run_now(program).value == 1
+        (zygote,) = children() - before
+        with one.open(program) as box:
             box.load()
-            zygote = next(iter(Path(f"/proc/self/task/{os.gettid()}/children").read_text().split()))
-            os.kill(int(zygote), 9)
-            box.call()
+            os.kill(zygote, signal.SIGKILL)
+            with pytest.raises(SandboxError):
+                box.call()
         assert one.run_now(program).value == 1
         assert one.restarts == 1
 
 
 def test_many_boxes_leave_nothing_open(sandbox: Sandbox) -> None:
     def open_things() -> tuple[int, int]:
-        children = sum(len(path.read_text().split()) for path in Path("/proc/self/task").glob("*/children"))
-        return len(os.listdir("/proc/self/fd")), children
+        return len(os.listdir("/proc/self/fd")), len(children())
 
     call(sandbox, "def f(): return 1")
     before = open_things()

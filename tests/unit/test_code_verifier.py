@@ -57,7 +57,8 @@ def cases(check: str) -> Any:
         ("assert f(1, [2]) == {3}", [((1, [2]), {}, {3})]),
         ("assert f(a=-1) == (1,), 'message'\nassert 2 == f()", [((), {"a": -1}, (1,)), ((), {}, 2)]),
         (
-            "\n\nMETADATA = {'author': 'x'}\n\ndef check(candidate):\n    'Doc.'\n    assert True, 'x'\n    assert candidate('a') == None\n",
+            "METADATA = {'author': 'x'}\n\ndef check(candidate):\n"
+            "    'Doc.'\n    assert True, 'x'\n    assert candidate('a') == None\n",
             [(("a",), {}, None)],
         ),
         ("import math\nassert f(1.5) == 1\n\ncheck(f)", [((1.5,), {}, 1)]),

@@ -88,7 +88,9 @@ def _object(value: object, what: str, known: tuple[str, ...]) -> dict[str, Any]:
     for key in data:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            raise _bad(f"{what} has an unknown key {key!r}; {f'did you mean {near[0]!r}?' if near else 'known: ' + ', '.join(known)}")
+            raise _bad(
+                f"{what} has an unknown key {key!r}; {f'did you mean {near[0]!r}?' if near else 'known: ' + ', '.join(known)}"
+            )
     return {key: item for key, item in data.items() if item is not None or key == "expected"}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -92,9 +91,7 @@ def _reason(outcome: Outcome | Result) -> str:
 # -- functions ------------------------------------------------------------------------------------------------------------
 
 
-def _judge_calls(
-    sandbox: Sandbox, gold: Gold, source: str, order: Sequence[int], rules: Rules, every_case: bool
-) -> Verdict:
+def _judge_calls(sandbox: Sandbox, gold: Gold, source: str, order: Sequence[int], rules: Rules, every_case: bool) -> Verdict:
     """All cases in one box, so that a program may keep state, and one that changes its mind does not get away with it."""
     tally = _Tally(len(order))
     with sandbox.open(_program(gold, source)) as box:
@@ -168,9 +165,7 @@ def _judge_check(sandbox: Sandbox, gold: Gold, source: str) -> Verdict:
     tally = _Tally(1)
     program = _program(gold, source)
     longer = dataclasses.replace(gold.limits, wall_s=gold.limits.wall_s + _CHECK_SLACK_S)
-    check = Program(
-        source=gold.check, mode="check", entry_point=gold.entry_point, preamble=gold.preamble, limits=longer
-    )
+    check = Program(source=gold.check, mode="check", entry_point=gold.entry_point, preamble=gold.preamble, limits=longer)
     with sandbox.open_pair(program, check) as (box, checker):
         outcome = box.load()
         if outcome.status != "ok":

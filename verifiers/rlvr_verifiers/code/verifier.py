@@ -29,10 +29,8 @@ class Options:
 
 class Code:
     reasons = frozenset(
-        (
-            "ok mismatch error early_exit bad_value timeout memory output_limit crash"
-            " no_answer truncated too_large sandbox_error verifier_error"
-        ).split()
+        {"ok", "mismatch", "error", "early_exit", "bad_value", "timeout", "memory", "output_limit", "crash"}
+        | {"no_answer", "truncated", "too_large", "sandbox_error"}
     )
 
     def check_task(self, task: Task) -> str | None:
@@ -104,7 +102,9 @@ def _score(verdict: Verdict, source: str, fraction: bool) -> Score:
 
 def _options(task: Task) -> Options:
     read = ArgumentReader("code", task.verifier_args)
-    options = Options(read.flag("fraction", False), read.one_of("fence", ("required", "optional")), read.flag("tuples_as_lists", False))
+    options = Options(
+        read.flag("fraction", False), read.one_of("fence", ("required", "optional")), read.flag("tuples_as_lists", False)
+    )
     read.finish()
     return options
 
