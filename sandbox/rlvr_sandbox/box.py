@@ -252,6 +252,8 @@ class Box:
         match message:
             case ("raised", answered, str(kind), str(text)) if answered == number:
                 status: Status = "memory" if kind == "MemoryError" else "error"
+                if kind == "SystemExit":
+                    self._events.append("early_exit")
                 return Outcome(status=status, error_type=kind[:100], message=_line(f"{kind}: {text}" if text else kind))
             case ("bad_value", answered, str(text)) if answered == number:
                 return Outcome(status="bad_value", message=_line(f"the returned value cannot be used: {text}"))

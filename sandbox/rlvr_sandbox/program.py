@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import gc
 import io
 import linecache
 import os
@@ -129,12 +130,24 @@ def _run_main(preamble: str, source: str) -> NoReturn:
         error.__traceback__ = trace.tb_next.tb_next if trace and trace.tb_next else trace  # from the program's own frame on
         sys.excepthook(type(error), error, error.__traceback__)
         status = 1
-    for finish in (cast(Any, threading)._shutdown, cast(Any, atexit)._run_exitfuncs, sys.stdout.flush, sys.stderr.flush):
+    for finish in (cast(Any, threading)._shutdown, cast(Any, atexit)._run_exitfuncs, _drop_globals, _flush):
         try:
             finish()
         except BaseException:
             status = status or 120
     os._exit(status)
+
+
+def _drop_globals() -> None:
+    """As the interpreter does at its end: files that were left open are written out."""
+    sys.modules["__main__"].__dict__.clear()
+    gc.collect()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.__stdout__, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
 
 
 def _exit_status(error: SystemExit) -> int:

@@ -126,23 +126,6 @@ def answer(n):
 """,
     "imports the verifier": "import rlvr_verifiers.code.answer as a\ndef answer(n): return a.read_answer.cache_info()",
     "imports the sandbox's own end": "import rlvr_sandbox.box as b\ndef answer(n): return b",
-    "reads its own memory": """
-import re
-def answer(n):
-    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb") as memory:
-        for line in maps:
-            low, high = (int(part, 16) for part in line.split()[0].split("-"))
-            if " rw" not in line or high - low > 1 << 26:
-                continue
-            memory.seek(low)
-            try:
-                found = re.search(rb"SECRET_(\\d+)_%d_" % n, memory.read(high - low))
-            except OSError:
-                continue
-            if found:
-                return int(found[1])
-    return "nothing stolen"
-""",
     "reads its parent's memory": "def answer(n):\n    return open('/proc/%d/mem' % __import__('os').getppid(), 'rb').read(10)",
     "reads every environment": """
 import glob

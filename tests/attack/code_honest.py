@@ -180,7 +180,7 @@ for line in sys.stdin: print(pickle.loads(pickle.dumps(Number(int(line) * 2))).v
 """,
     "a child process": """
 import subprocess, sys
-subprocess.run([sys.executable, "-c", "import sys\nfor l in sys.stdin: print(int(l) * 2)"], check=True)
+subprocess.run([sys.executable, "-c", "import sys\\nfor l in sys.stdin: print(int(l) * 2)"], check=True)
 """,
     "does not read all of its input": "print(int(input()) * 2)\nprint(int(input()) * 2)\nprint(42)",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Any
 
 import pytest
@@ -43,6 +44,44 @@ def test_a_cheat_earns_nothing(name: str) -> None:
     score = run(FUNCTION, CHEATS[name])
     assert (score.value, score.passed) == (0.0, False), score
     assert score.reason not in ("ok", "sandbox_error", "verifier_error", "no_answer")
+
+
+SEARCH_MEMORY = """
+import re
+def answer(n):
+    found = set()
+    with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb") as memory:
+        for line in maps:
+            low, high = (int(part, 16) for part in line.split()[0].split("-"))
+            try:
+                memory.seek(low)
+                found.update(re.findall(rb"canary-[0-9a-f]{16}", memory.read(min(high - low, 1 << 26))))
+            except (OSError, OverflowError, ValueError):
+                continue
+    return sorted(found)[n % len(found)].decode() if found else "nothing found"
+"""
+
+
+def canary_task(prefix: str) -> Task:
+    cases = [{"args": [n], "expected": f"canary-{secrets.token_hex(8)}"} for n in range(4)]
+    return code_task({"style": "function", "entry_point": "answer", "cases": cases, "preamble": prefix})
+
+
+def test_expected_values_are_not_in_the_memory_of_a_box() -> None:
+    planted = canary_task("planted = b'canary-0123456789abcdef'\n")
+    assert "canary-0123456789abcdef" in run(planted, SEARCH_MEMORY).explanation  # the search does find what is there
+    for _ in range(2):  # nor do they get there through an earlier box
+        score = run(canary_task(""), SEARCH_MEMORY)
+        assert (score.value, "nothing found" in score.explanation) == (0.0, True), score
+
+
+def test_what_another_program_answered_is_not_in_the_memory_of_a_box() -> None:
+    def secret_task() -> Task:
+        return code_task({"style": "function", "entry_point": "answer", "cases": [{"args": [0], "expected": "no"}]})
+
+    for _ in range(4):
+        run(secret_task(), f"def answer(n): return 'canary-{secrets.token_hex(8)}'")
+    assert "nothing found" in run(secret_task(), SEARCH_MEMORY).explanation
 
 
 CHECKS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -320,6 +321,30 @@ def test_the_second_wall_stands_alone() -> None:
     if done.returncode == 77:
         pytest.skip("no Landlock in this kernel")
     assert done.returncode == 0, done.stderr
+
+
+AS_USER = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+os.setgroups([]); os.setresgid(23456, 23456, 23456); os.setresuid(12345, 12345, 12345)
+from rlvr_sandbox import Call, Program, Sandbox, probe
+print([report.detail for report in probe() if not report.works])
+with Sandbox() as sandbox:
+    source = "import os\\ndef f(): return os.getuid(), os.listdir('/tmp'), os.path.exists('/home')"
+    print(sandbox.run_now(Program(source=source, mode="function", entry_point="f")).value)
+"""
+
+
+def test_an_ordinary_user_has_the_same_walls() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the other tests run as an ordinary user already")
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
+    package = Path(sandbox_module.__file__).parent.parent
+    if python is None or any(not folder.stat().st_mode & 1 for folder in package.parents):
+        pytest.skip("no interpreter and no package that an ordinary user can read")
+    command = [python, "-c", AS_USER, str(package)]
+    done = subprocess.run(command, capture_output=True, text=True, env={}, cwd="/")
+    assert done.stdout.splitlines() == ["[]", "(1000, [], False)"], done.stderr
 
 
 def test_an_idle_zygote_ends_with_its_controller() -> None:
