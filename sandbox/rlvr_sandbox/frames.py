@@ -58,9 +58,15 @@ class Line:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def send(self, *message: Any, max_bytes: int = MAX_INWARD) -> None:
-        body = encode(message, max_bytes)
+    def send(self, *message: Any) -> None:
+        body = encode(message, MAX_INWARD)
         self._write(LENGTH.pack(len(body)) + body)
+
+    def send_value(self, name: str, number: int, value: Any, max_bytes: int) -> None:
+        """`send(name, number, value)`, with a limit for the value alone. Raises CodecError where it is over."""
+        body = encode(value, max_bytes)
+        head = encode((name, number, None))[:-1]
+        self._write(LENGTH.pack(len(head) + len(body)) + head + body)
 
     def receive(self) -> tuple[Any, ...]:
         """Raises EOFError where the controller has hung up."""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from rlvr_sandbox.codec import CodecError
-from rlvr_sandbox.frames import SLACK, Line
+from rlvr_sandbox.frames import Line
 
 MAX_MESSAGE = 500
 """Characters of an exception's text that leave the box."""
@@ -41,7 +41,7 @@ def serve(control: int) -> NoReturn:
         if mode == "function":
             _serve_calls(line, entry_point, preamble, source, max_bytes)
         else:
-            _run_check(line, entry_point, preamble, source, max_bytes)
+            _run_check(line, entry_point, preamble, source)
     except EOFError:
         pass
     os._exit(0)
@@ -96,7 +96,7 @@ def _answer(line: Line, number: int, function: Callable[..., Any], args: Any, kw
         line.send("raised", number, *_described(error))
         return
     try:
-        line.send("returned", number, value, max_bytes=max_bytes + SLACK // 2)
+        line.send_value("returned", number, value, max_bytes)
     except CodecError as error:
         line.send("bad_value", number, str(error))
     except BaseException as error:  # out of memory, or changed by a thread while it was written
@@ -163,13 +163,13 @@ def _exit_status(error: SystemExit) -> int:
 # -- checks ---------------------------------------------------------------------------------------------------------------
 
 
-def _run_check(line: Line, entry_point: str, preamble: str, source: str, max_bytes: int) -> None:
+def _run_check(line: Line, entry_point: str, preamble: str, source: str) -> None:
     """Test code of the task against a stand-in that fetches each answer, by value, from the program's own box."""
     numbers = iter(range(1, 2**62))
 
     def candidate(*args: Any, **kwargs: Any) -> Any:
         number = next(numbers)
-        line.send("call", number, args, kwargs, max_bytes=max_bytes)
+        line.send("call", number, args, kwargs)
         kind, answered, *rest = line.receive()
         if answered != number:
             raise RuntimeError("answers out of order")

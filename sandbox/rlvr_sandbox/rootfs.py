@@ -17,7 +17,10 @@ from rlvr_sandbox import kernel
 
 BOX_UID = 1000
 WORK = "/tmp"  # noqa: S108 - of the box, never of the host
-_SYSTEM = ("/lib", "/lib64", "/lib32", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime")
+_MULTIARCH = str(sysconfig.get_config_var("MULTIARCH") or "none")
+_LIBRARIES = (f"/usr/lib/{_MULTIARCH}", "/usr/lib/locale") if os.path.isdir(f"/usr/lib/{_MULTIARCH}") else ("/usr/lib",)
+"""Debian and its kin keep shared libraries apart from whole applications, which are nobody's business."""
+_SYSTEM = ("/lib", "/lib64", *_LIBRARIES, "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _MOUNT_POINTS = ("/mnt", "/srv", "/media", "/run", "/sys")  # the tree is put together on one of these, seen by nobody else
 

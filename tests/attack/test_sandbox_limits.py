@@ -293,8 +293,8 @@ def test_standard_error_is_limited_and_cut(sandbox: Sandbox) -> None:
 
 
 def test_a_value_is_limited(sandbox: Sandbox) -> None:
-    assert call(sandbox, "def f(): return 'x' * 2000", value_bytes=1000).status == "bad_value"
-    assert call(sandbox, "def f(): return 'x' * 900", value_bytes=1000).status == "ok"
+    assert call(sandbox, "def f(): return 'x' * 996", value_bytes=1000).status == "bad_value"
+    assert call(sandbox, "def f(): return 'x' * 995", value_bytes=1000).status == "ok"
 
 
 def test_a_gigabyte_of_input_that_nobody_reads_does_not_stall(sandbox: Sandbox) -> None:
@@ -326,7 +326,8 @@ def test_one_call_has_a_limit_of_its_own(sandbox: Sandbox) -> None:
 
 def test_a_killed_zygote_is_our_failure_and_is_replaced() -> None:
     with Sandbox() as one:
-        program = Program(source="def f(): return 1", mode="function", entry_point="f")
+        source = "import time\ndef f(seconds=0):\n    time.sleep(seconds)\n    return 1"
+        program = Program(source=source, mode="function", entry_point="f", limits=limits())
         before = children()
         assert one.run_now(program).value == 1
         (zygote,) = children() - before
@@ -334,7 +335,7 @@ def test_a_killed_zygote_is_our_failure_and_is_replaced() -> None:
             box.load()
             os.kill(zygote, signal.SIGKILL)
             with pytest.raises(SandboxError):
-                box.call()
+                box.call((60,))
         assert one.run_now(program).value == 1
         assert one.restarts == 1
 
