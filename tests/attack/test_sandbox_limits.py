@@ -192,12 +192,13 @@ def f():
     for _ in range(5):
         if os.fork() == 0:
             block = bytearray(150 << 20)
-            while True: time.sleep(1)
-    block = bytearray(150 << 20)
-    time.sleep(60)
+            for place in range(0, len(block), 4096): block[place] = 1
+            time.sleep(1)
+            os._exit(0)
+    return sum(os.waitstatus_to_exitcode(os.wait()[1]) == -9 for _ in range(5))
 """
-    result = call(sandbox, source, wall_s=3.0)
-    assert result.status in ("memory", "timeout"), result
+    result = call(sandbox, source)
+    assert result.status == "memory" or result.value >= 3, result  # 256 MB hold one of them and most of a second
     assert call(sandbox, "def f(): return 1").value == 1
 
 

@@ -13,6 +13,7 @@ from rlvr_verifiers.code.answer import Gold, read_answer
 from rlvr_verifiers.code.compare import Rules
 from rlvr_verifiers.code.extract import program_of
 from rlvr_verifiers.code.judge import Verdict, judge
+from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.response import MAX_SCANNED, final_text
 from rlvr_verifiers.types import Completion, Score, Task
 
@@ -38,6 +39,13 @@ class Code:
         if options.fraction and gold.check:
             return "the check is code that passes or fails as a whole, so it has no fraction; leave `fraction` out"
         return None
+
+    def prepare(self) -> None:
+        """Starts the sandbox and has it attack itself, which takes longer than most programs."""
+        try:
+            shared_sandbox().walls()
+        except SandboxError as error:
+            raise VerifierError(f"verifier 'code': {error}") from error
 
     def score(self, task: Task, completion: Completion) -> Score:
         options, gold = _options(task), read_answer(task.answer)
