@@ -193,10 +193,8 @@ class Box:
         if self._process.pidfd < 0:
             return
         self._ended = self._ended or time.monotonic()
-        try:
+        with contextlib.suppress(SandboxError):  # the zygote is gone, and every box with it
             self._reap()
-        except SandboxError:  # the zygote is gone, and every box with it
-            self._lost = True
         self._process.control.close()
         for descriptor in (self._process.stdin, self._process.stdout, self._process.stderr, self._process.pidfd):
             if descriptor in self._open or descriptor == self._process.pidfd:
@@ -266,10 +264,8 @@ class Box:
         self._ended = time.monotonic()
         if wake == "ended":
             return self._end(self._reap())
-        try:
+        with contextlib.suppress(SandboxError):  # why the program was stopped is known all the same
             self._reap()
-        except SandboxError:  # why the program was stopped is known all the same
-            self._lost = True
         if wake == "flood":
             return Outcome(status="output_limit", message="wrote more than its limit of output")
         return Outcome(status="timeout", message=f"stopped after {self._ended - self._started:.1f} s")
@@ -299,7 +295,9 @@ class Box:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._process.pidfd, signal.SIGKILL)
             self._ending = Ending(-signal.SIGKILL, 0.0, 0.0)
+            self._lost = True
             self._ending = self._process.reap()
+            self._lost = False
         return self._ending
 
     # -- bytes ------------------------------------------------------------------------------------------------------------

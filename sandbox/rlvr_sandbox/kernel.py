@@ -29,18 +29,6 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-def supported() -> bool:
-    """Whether the tables of this module know this processor."""
-    return bool(_NUMBERS)
-
-
-def _checked(result: int, what: str) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-    return result
-
-
 def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None, what: str = "syscall") -> int:
     """Integers are passed as 64-bit words."""
     words = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
