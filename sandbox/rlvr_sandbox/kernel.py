@@ -29,6 +29,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
 def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None, what: str = "syscall") -> int:
     """Integers are passed as 64-bit words."""
     words = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
