@@ -90,6 +90,8 @@ def main(channel_descriptor: int) -> None:
     }
     channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())
     _serve(channel, own_namespace, confinement)
+    if not confinement.namespaces:
+        shutil.rmtree(os.getcwd(), ignore_errors=True)
 
 
 def _warm(settings: dict[str, Any]) -> None:
@@ -269,5 +271,7 @@ def _sweep() -> None:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(child), signal.SIGKILL)
             time.sleep(0.001)
-    shutil.rmtree(os.getcwd(), ignore_errors=True)
-    os.makedirs(os.getcwd(), exist_ok=True)
+    folder = os.getcwd()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder, exist_ok=True)
+    os.chdir(folder)

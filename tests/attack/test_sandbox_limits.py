@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -339,6 +340,21 @@ def test_a_killed_zygote_is_our_failure_and_is_replaced() -> None:
                 box.call((60,))
         assert one.run_now(program).value == 1
         assert one.restarts == 1
+
+
+def test_even_the_unsafe_backend_leaves_no_process_and_no_file() -> None:
+    def folders() -> set[Path]:
+        return set(Path(tempfile.gettempdir()).glob("rlvr-unsafe-*"))
+
+    before = folders()
+    source = DAEMON + "def f():\n    open('left', 'w').close()\n    spread(1)\n    return os.listdir('.')"
+    with Sandbox("unsafe_rlimit") as one:
+        for _ in range(2):
+            assert call(one, source).value == ["left"]
+        assert call(one, "def f():\n    while True: pass", wall_s=0.3).status == "timeout"
+        (folder,) = folders() - before
+        assert list(folder.iterdir()) == []
+    assert folders() == before
 
 
 def test_many_boxes_leave_nothing_open(sandbox: Sandbox) -> None:
