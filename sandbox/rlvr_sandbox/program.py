@@ -177,7 +177,7 @@ def _run_check(line: Line, entry_point: str, preamble: str, source: str) -> None
             return rest[0]
         known = getattr(builtins, rest[0], None)
         ordinary = isinstance(known, type) and issubclass(known, Exception)
-        raise (known if ordinary else RuntimeError)(rest[1])
+        raise cast("type[Exception]", known if ordinary else RuntimeError)(rest[1])
 
     candidate.__name__ = entry_point
     try:

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import TracebackType
 
 from rlvr_sandbox.box import Box
@@ -81,13 +81,13 @@ class Sandbox:
             return box.result(box.call(call.args, call.kwargs))
 
     @contextlib.contextmanager
-    def open(self, program: Program, *, stdin: bytes = b"") -> Iterator[Box]:
+    def open(self, program: Program, *, stdin: bytes = b"") -> Generator[Box]:
         """A box with the program in it, for several calls. Raises SandboxError where none can be made."""
         with self._places(1), self._box(program, stdin) as box:
             yield box
 
     @contextlib.contextmanager
-    def open_pair(self, first: Program, second: Program) -> Iterator[tuple[Box, Box]]:
+    def open_pair(self, first: Program, second: Program) -> Generator[tuple[Box, Box]]:
         """Two boxes that know nothing of each other: a program, and the code that checks it."""
         with self._places(2), self._box(first, b"") as one, self._box(second, b"") as other:
             yield one, other
@@ -100,7 +100,7 @@ class Sandbox:
             return zygote.walls
 
     @contextlib.contextmanager
-    def _places(self, count: int) -> Iterator[None]:
+    def _places(self, count: int) -> Generator[None]:
         """All at once: threads that each hold one place and wait for a second would wait for ever."""
         with self._room:
             self._room.wait_for(lambda: self._free >= count)
@@ -113,7 +113,7 @@ class Sandbox:
                 self._room.notify_all()
 
     @contextlib.contextmanager
-    def _box(self, program: Program, stdin: bytes) -> Iterator[Box]:
+    def _box(self, program: Program, stdin: bytes) -> Generator[Box]:
         zygote = self._take()
         healthy = False
         try:

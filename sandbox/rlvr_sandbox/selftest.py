@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import cast
 
 from rlvr_sandbox.box import Box, Spawner
 from rlvr_sandbox.types import Limits, Program
@@ -120,8 +121,8 @@ def breaches(spawner: Spawner) -> list[str]:
                 outcome = box.call((str(canary), secret))
             if outcome.status != "ok":
                 found.append(f"the probe ended with {outcome.status}: {outcome.message or box.stderr}")
-            elif type(outcome.value) is list:
-                found += [str(name) for name in outcome.value]
+            else:
+                found += [str(name) for name in cast("list[object]", outcome.value)]
     if all(_survives(spawner) for _ in range(3)):
         found.append("a process outlives its box")
     return list(dict.fromkeys(found))

@@ -265,7 +265,8 @@ def _reap(pid: int) -> dict[str, Any]:
 def _sweep() -> None:
     """What the kernel does for a box with namespaces: nothing that it started lives on, no file stays."""
     with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG) is not None:
+        while True:
+            os.waitpid(-1, os.WNOHANG)  # raises where there is no child any more
             with open(f"/proc/self/task/{os.getpid()}/children") as file:
                 for child in file.read().split():
                     with contextlib.suppress(ProcessLookupError):

@@ -69,7 +69,7 @@ def test_what_the_prompt_promised_is_there() -> None:
         "preamble": "from __future__ import annotations\nimport math\ndef square(x): return x * x\n",
         "cases": [{"args": [2.0], "expected": 12.566370614359172}],
     }
-    assert run(code_task(answer), "def area(r: Unknown): return math.pi * square(r)").passed
+    assert run(code_task(answer), "def area(r: float): return math.pi * square(r)").passed
 
 
 def test_a_check_may_expect_an_exception() -> None:

@@ -110,7 +110,17 @@ class Items(list[int]):
         (type("F", (float,), {"__float__": lambda self: 1 / 0})(2.5), 2.5),
         (type("B", (bytes,), {"__len__": lambda self: 0})(b"xy"), b"xy"),
     ],
-    ids="int text list enum namedtuple counter ordered float bytes".split(),  # pytest would ask the values for their length
+    ids=[
+        "int",
+        "text",
+        "list",
+        "enum",
+        "namedtuple",
+        "counter",
+        "ordered",
+        "float",
+        "bytes",
+    ],  # pytest would ask the values for their length
 )
 def test_a_subclass_travels_as_what_it_is_made_of(value: Any, plain: Any) -> None:
     assert exact(decode(encode(value))) == exact(plain)

@@ -113,7 +113,7 @@ def _function_case(item: object) -> FunctionCase:
     if not isinstance(args, list) or not isinstance(kwargs, dict) or "expected" not in case:
         raise _bad("a function case needs args (a list), kwargs (an object) or both, and expected")
     try:
-        encode([args, kwargs, case["expected"]])
+        encode(cast(list[Any], [args, kwargs, case["expected"]]))
     except CodecError as error:
         raise _bad(f"a case cannot be carried into a box: {error}") from error
     return FunctionCase(tuple(cast(list[Any], args)), cast(dict[str, Any], kwargs), case["expected"])

@@ -183,8 +183,8 @@ def _mediate(box: Box, checker: Box, tally: _Tally, name: str) -> Outcome:
     while True:
         message = checker.next_message()
         match message:
-            case ("call", int(number), tuple(args), dict(kwargs)):
-                outcome = box.call(cast(tuple[object, ...], args), cast(dict[str, object], kwargs))
+            case ("call", int(number), args, kwargs):
+                outcome = box.call(args, kwargs)
                 if outcome.status in _CANNOT_GO_ON or outcome.error_type == "early_exit":
                     tally.fail(_reason(outcome), outcome.message)
                     return outcome
