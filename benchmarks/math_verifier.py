@@ -52,7 +52,7 @@ def main() -> None:
         return
     systems = [name for name in SYSTEMS if name != "math-verify" or importlib.util.find_spec("math_verify")]
     results: dict[str, Any] = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "DATA"),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
