@@ -1,16 +1,16 @@
 """Turns a process just forked from the zygote into a box. Everything here happens before a byte of the program is read.
 
-Order matters: mounts need rights that the uid change gives up, Landlock needs the final mounts, seccomp refuses all the rest.
+Order matters: mounts need rights that the uid change gives up, Landlock needs the final mounts. The seccomp filter is there already.
 Every step raises OSError, and a process that was not confined completely runs nothing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import os
 import resource
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +37,8 @@ class Confinement:
     """Processes of the zygote itself that the kernel counts to the box's uid. None: too many to tell, so that processes
     cannot be limited."""
     landlock_abi: int
-    seccomp: bytes | None
+    hard_limits: Mapping[int, int]
+    """What the zygote itself may not exceed."""
 
 
 def enter(confinement: Confinement, limits: Mapping[str, Any], descriptors: list[int]) -> None:
@@ -47,21 +48,16 @@ def enter(confinement: Confinement, limits: Mapping[str, Any], descriptors: list
         kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
         _mounts(confinement, limits)
     _keep_only(descriptors)
-    with contextlib.suppress(OSError):  # no /proc, no preference: the limits hold all the same
-        _prefer_for_oom()
-    _rlimits(limits, confinement.uid_holders)
+    _rlimits(limits, confinement)
     if confinement.switch_uid is not None:
         os.setgroups([])
         os.setresgid(confinement.switch_uid, confinement.switch_uid, confinement.switch_uid)
         os.setresuid(confinement.switch_uid, confinement.switch_uid, confinement.switch_uid)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root, and open("/dev/stdin") fails
     if confinement.landlock_abi:
-        writable = [WORK, "/dev/null", "/dev/zero", "/dev/full"]
-        landlock.restrict(confinement.landlock_abi, readable=["/"], writable=writable)
+        landlock.restrict(confinement.landlock_abi, readable=["/"], writable=[WORK], devices=["/dev"])
     if confinement.namespaces:
         kernel.drop_capabilities()
-    if confinement.seccomp is not None:
-        kernel.install_seccomp(confinement.seccomp)
 
 
 def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> None:
@@ -81,30 +77,48 @@ def _keep_only(descriptors: list[int]) -> None:
         else:
             os.set_inheritable(place, True)
     os.set_inheritable(CONTROL, False)
-    os.closerange(len(descriptors), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    os.closerange(len(descriptors), 1024)  # the zygote holds fewer
 
 
-def _prefer_for_oom() -> None:
-    with open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
+def lasting_rlimits() -> dict[int, int]:
+    """Sets what is the same for every box, in the zygote, and returns the bounds that it may not exceed itself."""
+    lasting = {
+        resource.RLIMIT_NOFILE: 256,
+        resource.RLIMIT_CORE: 1,  # 0 would still feed a core_pattern that is a pipe, on the host
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_STACK: _STACK_MB * 2**20,
+    }
+    for name, bound in lasting.items():
+        bound = min(bound, _hard(name))
+        resource.setrlimit(name, (bound, bound))
+    return {name: _hard(name) for name in _PER_BOX}
 
 
-def _rlimits(limits: Mapping[str, Any], uid_holders: int | None) -> None:
+_PER_BOX = (
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_AS,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NPROC,
+)
+
+
+def _hard(name: int) -> int:
+    hard = resource.getrlimit(name)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> None:
     megabyte = 2**20
     wanted = {
         resource.RLIMIT_CPU: math.ceil(limits["cpu_s"]),
         resource.RLIMIT_AS: (limits["memory_mb"] + _VIRTUAL_MB) * megabyte,
         resource.RLIMIT_DATA: (limits["memory_mb"] + _DATA_MB) * megabyte,
         resource.RLIMIT_FSIZE: limits["fsize_mb"] * megabyte,
-        resource.RLIMIT_NOFILE: 256,
-        resource.RLIMIT_CORE: 1,  # 0 would still feed a core_pattern that is a pipe, on the host
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_STACK: _STACK_MB * megabyte,
     }
-    if uid_holders is not None:
-        wanted[resource.RLIMIT_NPROC] = limits["processes"] + uid_holders
+    if confinement.uid_holders is not None:
+        wanted[resource.RLIMIT_NPROC] = limits["processes"] + confinement.uid_holders
     for name, bound in wanted.items():
-        hard = resource.getrlimit(name)[1]
-        bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        bound = min(bound, confinement.hard_limits[name])
         resource.setrlimit(name, (bound, bound))

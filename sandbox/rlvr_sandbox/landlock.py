@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from rlvr_sandbox import kernel
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
-_FILE_RIGHTS = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
 _RULE_PATH_BENEATH = 1
 _VERSION_FLAG = 1
 
@@ -26,8 +25,11 @@ def version() -> int:
         return 0
 
 
-def restrict(abi: int, *, readable: Sequence[str], writable: Sequence[str]) -> None:
-    """For this process and all it starts, for ever. Needs no_new_privs. Raises OSError where a path is missing."""
+def restrict(abi: int, *, readable: Sequence[str], writable: Sequence[str], devices: Sequence[str] = ()) -> None:
+    """For this process and all it starts, for ever: folders to read, to do anything in, and to write existing files in.
+
+    Needs no_new_privs. Raises OSError where a folder is missing.
+    """
     handled = (1 << {1: 13, 2: 14}.get(abi, 15)) - 1
     attributes = struct.pack("Q", handled)
     if abi >= 4:
@@ -36,7 +38,8 @@ def restrict(abi: int, *, readable: Sequence[str], writable: Sequence[str]) -> N
         attributes += struct.pack("Q", 0b11)  # abstract sockets and signals
     ruleset = kernel.syscall(kernel.LANDLOCK_CREATE, attributes, len(attributes), 0, what="landlock_create_ruleset")
     try:
-        for paths, rights in ((readable, _EXECUTE | _READ_FILE | _READ_DIR), (writable, handled)):
+        reading, writing = _EXECUTE | _READ_FILE | _READ_DIR, _WRITE_FILE | _TRUNCATE
+        for paths, rights in ((readable, reading), (writable, handled), (devices, writing)):
             for path in paths:
                 _allow(ruleset, path, rights & handled)
         kernel.syscall(kernel.LANDLOCK_RESTRICT, ruleset, 0, what="landlock_restrict_self")
@@ -47,8 +50,6 @@ def restrict(abi: int, *, readable: Sequence[str], writable: Sequence[str]) -> N
 def _allow(ruleset: int, path: str, rights: int) -> None:
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        if not os.path.isdir(path):
-            rights &= _FILE_RIGHTS
         rule = struct.pack("=Qi", rights, descriptor)
         kernel.syscall(kernel.LANDLOCK_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0, what=f"landlock_add_rule {path}")
     finally:

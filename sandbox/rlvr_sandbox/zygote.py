@@ -17,11 +17,9 @@ import gc
 import importlib
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from typing import Any, NoReturn
 
@@ -32,7 +30,6 @@ PRELOAD = (
     "array",
     "ast",
     "bisect",
-    "calendar",
     "cmath",
     "collections",
     "collections.abc",
@@ -44,7 +41,6 @@ PRELOAD = (
     "enum",
     "fractions",
     "functools",
-    "hashlib",
     "heapq",
     "inspect",
     "io",
@@ -60,14 +56,12 @@ PRELOAD = (
     "statistics",
     "string",
     "struct",
-    "tempfile",
     "textwrap",
     "threading",
     "time",
     "traceback",
     "types",
     "typing",
-    "unicodedata",
 )
 """What programs commonly import; each costs a box nothing once it is here."""
 
@@ -86,11 +80,13 @@ def main(channel_descriptor: int) -> None:
         "namespaces": confinement.namespaces,
         "proc": confinement.proc,
         "landlock_abi": confinement.landlock_abi,
-        "seccomp": confinement.seccomp is not None,
+        "seccomp": confinement.namespaces,
     }
     channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())
     _serve(channel, own_namespace, confinement)
     if not confinement.namespaces:
+        import shutil
+
         shutil.rmtree(os.getcwd(), ignore_errors=True)
 
 
@@ -112,6 +108,8 @@ def _warm(settings: dict[str, Any]) -> None:
 def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
     """Into the namespaces; returns in their PID 1, with a descriptor of its pid namespace. Raises OSError where refused."""
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    with contextlib.suppress(OSError):  # when the machine runs out of memory, boxes and what makes them go first
+        _write("/proc/self/oom_score_adj", "1000")
     abi = landlock.version()
     host_uid: int = settings["host_uid"]
     tree = rootfs.interpreter_tree(site_packages=settings["site_packages"], extra=settings["read_only"])
@@ -120,18 +118,22 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
         _map_from_outside(host_uid)
     else:
         _map_self()
+    with contextlib.suppress(OSError):  # the filter refuses user namespaces, too
+        _write("/proc/sys/user/max_user_namespaces", "0")
     kernel.drop_bounding_set()
     kernel.unshare(kernel.NEWNS | kernel.NEWIPC | kernel.NEWUTS | kernel.NEWNET | kernel.NEWPID)
     _become_init()
     own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     socket.sethostname("box")
+    proc = rootfs.enter(tree)
+    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))
     confinement = confine.Confinement(
         namespaces=True,
-        proc=rootfs.enter(tree),
+        proc=proc,
         switch_uid=rootfs.BOX_UID if privileged else None,
         uid_holders=0 if privileged else 2,
         landlock_abi=abi,
-        seccomp=seccomp.build_filter(kernel.MACHINE),
+        hard_limits=confine.lasting_rlimits(),
     )
     return confinement, own_namespace
 
@@ -139,9 +141,11 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
 def _stay() -> tuple[confine.Confinement, int]:
     """No walls at all, for the backend that is called unsafe. What a box leaves behind becomes a child of this process."""
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    import tempfile  # only this backend needs it, and what is loaded here is copied for every box
+
     os.chdir(tempfile.mkdtemp(prefix="rlvr-unsafe-"))
     confinement = confine.Confinement(
-        namespaces=False, proc=True, switch_uid=None, uid_holders=None, landlock_abi=0, seccomp=None
+        namespaces=False, proc=True, switch_uid=None, uid_holders=None, landlock_abi=0, hard_limits=confine.lasting_rlimits()
     )
     return confinement, -1
 
@@ -272,6 +276,8 @@ def _sweep() -> None:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(child), signal.SIGKILL)
             time.sleep(0.001)
+    import shutil
+
     folder = os.getcwd()
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder, exist_ok=True)

@@ -16,8 +16,15 @@ from rlvr_sandbox import Call, Limits, Program, Result, Sandbox, SandboxError
 
 GRACE_S = 0.2
 """A box and everything in it is gone this soon after its deadline."""
-PATIENCE = 3
-"""A busy machine is late now and then; a sandbox that is always late is late three times."""
+PATIENCE = 5
+"""A busy machine is late now and then; a sandbox that is always late is late five times."""
+
+
+def slowness(sandbox: Sandbox) -> float:
+    """Seconds that a box takes which does nothing: a few thousandths, or far more while others use the machine."""
+    begin = time.monotonic()
+    call(sandbox, "def f(): return 1")
+    return time.monotonic() - begin
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +111,14 @@ def f():
 
 def stopped_in_time(sandbox: Sandbox, source: str) -> bool:
     program = Program(source=source, mode="function", entry_point="f", limits=limits(wall_s=0.3))
+    before = slowness(sandbox)
     with sandbox.open(program) as box:
         outcome = box.call()
         late = time.monotonic() - box.deadline
         gone = box.deserted()
     assert outcome.status in ("timeout", "memory"), outcome
-    return late < GRACE_S and gone
+    assert gone
+    return late < GRACE_S + 10 * max(before, slowness(sandbox))
 
 
 @pytest.mark.parametrize("name", STALLS)

@@ -64,9 +64,9 @@ SYSTEM_CALLS = {  # x86-64 numbers and arguments that would work for a process w
     "process_vm_readv": (310, 1, 0, 0, 0, 0, 0),
     "unshare user": (272, 0x10000000),
     "unshare mount": (272, 0x20000),
+    "unshare pid": (272, 0x20000000),
+    "unshare network": (272, 0x40000000),
     "clone with a namespace": (56, 0x10000000 | 17, 0, 0, 0, 0),
-    "setns": (308, 0, 0),
-    "mount": (165, 0, 0, 0, 0, 0),
     "umount2": (166, 0, 0),
     "pivot_root": (155, 0, 0),
     "chroot": (161, 0),
@@ -113,6 +113,37 @@ def f(number, arguments):
 def test_a_system_call_is_refused(sandbox: Sandbox, name: str) -> None:
     number, *arguments = SYSTEM_CALLS[name]
     assert value(sandbox, INVOKE, number, arguments) == (-1, 1)  # EPERM, before the kernel looks at the arguments
+
+
+MOUNTS = {
+    "a tmpfs": (b"tmpfs", b"/tmp", b"tmpfs", 0),
+    "a proc": (b"proc", b"/proc", b"proc", 0),
+    "a bind": (b"/", b"/tmp", None, 4096),
+    "the root, writable": (b"none", b"/", None, 32 | 4096),
+    "the library, writable": (b"none", b"/dev", None, 32),
+}
+
+
+@pytest.mark.parametrize("what", MOUNTS)
+def test_nothing_can_be_mounted(sandbox: Sandbox, what: str) -> None:
+    source = """
+import ctypes
+def f(source, target, kind, flags):
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.mount(source, target, kind, ctypes.c_ulong(flags), None), ctypes.get_errno()
+"""
+    assert value(sandbox, source, *MOUNTS[what]) == (-1, 1)
+
+
+@pytest.mark.parametrize("kind", ["mnt", "pid", "net", "user", "ipc", "uts"])
+def test_no_namespace_can_be_joined(sandbox: Sandbox, kind: str) -> None:
+    source = """
+import ctypes, os
+def f(kind):
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.setns(os.open("/proc/self/ns/" + kind, os.O_RDONLY), 0), ctypes.get_errno() in (1, 22)
+"""
+    assert value(sandbox, source, kind) == (-1, True)
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86-64")

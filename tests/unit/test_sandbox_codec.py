@@ -97,6 +97,7 @@ class Items(list[int]):
     __len__ = __getitem__ = __iter__  # type: ignore[assignment]
 
 
+# The ids are given because pytest would ask the values for their length.
 @pytest.mark.parametrize(
     ("value", "plain"),
     [
@@ -120,7 +121,7 @@ class Items(list[int]):
         "ordered",
         "float",
         "bytes",
-    ],  # pytest would ask the values for their length
+    ],
 )
 def test_a_subclass_travels_as_what_it_is_made_of(value: Any, plain: Any) -> None:
     assert exact(decode(encode(value))) == exact(plain)
