@@ -73,6 +73,8 @@ class Program:
     def __post_init__(self) -> None:
         if self.mode not in ("function", "stdio", "check"):
             raise ValueError(f"mode is {self.mode!r}; give function, stdio or check")
+        if self.language != "python":
+            raise ValueError(f"language is {self.language!r}; boxes run python only, so far")
         if self.mode != "stdio" and not self.entry_point.isidentifier():
             raise ValueError(f"entry_point {self.entry_point!r} is not a name; mode {self.mode} needs the function's name")
 
