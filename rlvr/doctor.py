@@ -267,12 +267,14 @@ def check_docker() -> Check:
 
 def check_sandbox() -> Check:
     """Backends that can run model-written programs."""
-    import rlvr_sandbox
+    from rlvr_sandbox import probe
 
-    backends = sorted(getattr(rlvr_sandbox, "BACKENDS", {}))
-    if not backends:
-        return Check("sandbox", "missing", "none installed", "tasks whose answers are programs cannot be scored safely yet")
-    return Check("sandbox", "ok", ", ".join(backends))
+    reports = probe()
+    works = [report for report in reports if report.works]
+    if not works:
+        what = "; ".join(f"{report.name}: {report.detail}" for report in reports)
+        return Check("sandbox", "missing", what, "tasks whose answers are programs cannot be scored; see sandbox/README.md")
+    return Check("sandbox", "ok", "; ".join(f"{report.name}: {report.detail}" for report in works))
 
 
 CHECKS: dict[str, Callable[[], Check]] = {

@@ -1,1 +1,31 @@
-"""Runs untrusted programs. Standard library only."""
+"""Runs programs that nobody vouches for. Standard library only.
+
+`Sandbox` lends boxes; `Program` goes in, `Result` (or one `Outcome` a call) comes out; `SandboxError` is our failure.
+"""
+
+from rlvr_sandbox.box import Box
+from rlvr_sandbox.codec import CodecError
+from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.sandbox import BACKENDS, BackendReport, Sandbox, describe, probe, shared_sandbox
+from rlvr_sandbox.types import Call, Limits, Outcome, Program, Result, Status
+from rlvr_sandbox.zygote_process import Interpreter, Walls
+
+__all__ = [
+    "BACKENDS",
+    "BackendReport",
+    "Box",
+    "Call",
+    "CodecError",
+    "Interpreter",
+    "Limits",
+    "Outcome",
+    "Program",
+    "Result",
+    "Sandbox",
+    "SandboxError",
+    "Status",
+    "Walls",
+    "describe",
+    "probe",
+    "shared_sandbox",
+]

@@ -35,7 +35,7 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
     "near_copy": ("error", "nearly all of an evaluation question is in this prompt"),
     "restating_passes": (
         "warning",
-        "the question's own expression is accepted as the answer; ask for a number and use `exact`",
+        "the question's own expression is accepted as the answer; judge by `math` with form `number`, or by `exact`",
     ),
     "overlap": ("warning", "a long run of words is shared with an evaluation question"),
     "conflicting_gold": ("warning", "the same prompt has another gold elsewhere"),

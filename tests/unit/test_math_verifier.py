@@ -1,51 +1,22 @@
-"""The math verifier on labelled pairs: what is equal, what is not, and why."""
+"""The math verifier: extraction, bounds, policies, golds, and the shape of the tree. The labelled pairs have their own file."""
 
 from __future__ import annotations
 
 import json
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from rlvr_verifiers.math import UnreadableError, parse, verify
-from rlvr_verifiers.math.tree import Binding, Collection, Number, Quantity, Sequence, Text
+from rlvr_verifiers.errors import VerifierError
+from rlvr_verifiers.math import Policy, UnreadableError, adapters, parse, verify
+from rlvr_verifiers.math.tree import Binding, Collection, Matrix, Number, Quantity, Relation, Sequence, SetOperation, Text
 from rlvr_verifiers.registry import check_task
-from rlvr_verifiers.types import Task
-
-HELD_BACK_REFUSED = 5
-"""Times of day, |x|, n!, repeating decimals and inequalities are outside the grammar so far (the gold 3:00 gives None)."""
-
-
-def cases(file: str) -> list[tuple[str, str, str]]:
-    lines = (Path(__file__).parent / file).read_text(encoding="utf-8").splitlines()
-    return [
-        (verdict, answer, gold)
-        for verdict, answer, gold in (line.split("\t") for line in lines if line[:1] not in ("#", ""))
-    ]
-
-
-@pytest.mark.parametrize(("verdict", "answer", "gold"), cases("math_cases.tsv"))
-def test_labelled_pairs(verdict: str, answer: str, gold: str) -> None:
-    score = verify(rf"So \boxed{{{answer}}}.", gold)
-    assert (score.value, score.reason) == (float(verdict == "ok"), verdict), score
-
-
-def test_held_back_pairs_that_nobody_tuned_on() -> None:
-    """No wrong answer may pass, and few right ones may be refused.
-
-    The table was written after the grammar. Its first run judged 130 of 137 pairs as labelled, with one wrong answer
-    accepted ("5 squared" for 5) and six right ones refused; two defects behind that were mended since (a power word as a
-    unit, the exponent of `ab^2`). Do not mend single cases: write a new table to judge the next change.
-    """
-    judged = [
-        (verdict, answer, gold, verify(rf"So \boxed{{{answer}}}.", gold))
-        for verdict, answer, gold in cases("math_cases_held_back.tsv")
-    ]
-    assert not [case for case in judged if case[0] != "ok" and case[3].passed]
-    refused = [case for case in judged if case[0] == "ok" and not case[3].passed]
-    assert len(refused) <= HELD_BACK_REFUSED, refused
+from rlvr_verifiers.scoring import score_now
+from rlvr_verifiers.types import Completion, Task
 
 
 @pytest.mark.parametrize(
@@ -54,7 +25,7 @@ def test_held_back_pairs_that_nobody_tuned_on() -> None:
         ("", "unparsed"),
         ("9" * 3000, "too_large"),
         ("(" * 100 + "1" + ")" * 100, "too_large"),
-        ("+".join("1" * 900), "mismatch"),
+        ("+".join("1" * 900), "type_mismatch"),
         ("1,2," * 400 + "1", "type_mismatch"),
         (r"\frac" * 300, "too_large"),
         (r"1\frac{" * 12 + "1" + "}{2}" * 12, "mismatch"),
@@ -136,9 +107,11 @@ def test_tolerance_is_relative_and_off_by_default() -> None:
     assert verify(r"\boxed{3.1416}", r"\pi", tolerance=1e-4).reason == "ok"
     assert verify(r"\boxed{3.15}", r"\pi", tolerance=1e-4).reason == "mismatch"
     assert verify(r"\boxed{x}", r"\pi", tolerance=0.5).reason == "mismatch"
+    assert verify(r"\boxed{3.1416}", "3.14159", tolerance=1e-5).reason == "ok"
+    assert verify(r"\boxed{(3.1416, 1)}", r"(\pi, 1)", tolerance=1e-4).reason == "ok"
 
 
-@pytest.mark.parametrize("gold", ["", r"\sin x", "1/0", "9" * 3000, "5 or because", r"\begin{pmatrix} 1 \end{pmatrix}"])
+@pytest.mark.parametrize("gold", ["", r"\sin", "1/0", "9" * 3000, "5 or because", r"\begin{pmatrix} 1", r"(1, \frac{2}{0})"])
 def test_a_gold_that_cannot_be_read_is_found_at_load_and_never_scored_as_wrong(gold: str) -> None:
     problem = check_task(Task(id="t", prompt=(), verifier="math", answer=gold))
     assert problem is not None
@@ -153,15 +126,6 @@ def test_a_tower_too_large_to_evaluate_is_a_usable_gold_for_the_same_tower() -> 
     assert verify(r"\boxed{2^{3^{4^6}}}", gold).reason == "too_large"
 
 
-def test_equality_is_symmetric_for_answers_without_omitted_parts() -> None:
-    for _, left, right in [case for case in cases("math_cases.tsv") if case[0] != "ok"]:
-        if (
-            not any(mark in left + right for mark in ("_", "or", "%"))
-            and verify(rf"\boxed{{{right}}}", left).value is not None
-        ):
-            assert verify(rf"\boxed{{{right}}}", left).reason != "ok", (left, right)
-
-
 def test_the_tree_is_typed() -> None:
     assert isinstance(parse("5"), Number)
     assert isinstance(parse("(1,2)"), Sequence)
@@ -169,25 +133,89 @@ def test_the_tree_is_typed() -> None:
     assert isinstance(parse("5 cm"), Quantity)
     assert isinstance(parse("x = 5"), Binding)
     assert isinstance(parse("east"), Text)
+    assert isinstance(parse("x < 5"), Relation)
+    assert isinstance(parse(r"(1,2)\cup(3,4)"), SetOperation)
+    assert isinstance(parse(r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"), Matrix)
     with pytest.raises(UnreadableError) as caught:
         parse(r"\begin{pmatrix}")
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (str(copy), copy.reason) == (str(caught.value), "unparsed")
 
 
-DATA = Path(os.environ.get("RLVR_DATA", "data"))
+def test_arguments_of_a_task_reach_the_comparison_and_wrong_ones_are_found_at_load() -> None:
+    def task(**arguments: object) -> Task:
+        return Task(id="t", prompt=(), verifier="math", answer="42", verifier_args=arguments)
+
+    assert not score_now(task(), Completion(text=r"\boxed{13 + 29}")).passed
+    assert score_now(task(form="any"), Completion(text=r"\boxed{13 + 29}")).passed
+    assert score_now(task(pattern=r"<<(\d+)>>"), Completion(text="<<41>> <<42>>")).passed
+    assert check_task(task(form="any", units="required", percent="value", order="any", decimals="exact")) is None
+    for arguments in ({"form": "all"}, {"decimals": "two"}, {"from": "any"}, {"pattern": "("}, {"tolerance": -1}):
+        assert check_task(task(**arguments)) is not None, arguments
 
 
-@pytest.mark.skipif(not (DATA / "gsm8k_test.jsonl").exists(), reason="RLVR_DATA names no folder with gsm8k_test.jsonl")
-def test_every_gsm8k_solution_reaches_its_gold() -> None:
-    rows = [json.loads(line) for line in (DATA / "gsm8k_test.jsonl").read_text().splitlines()]
-    wrong = [row["answer"] for row in rows if not verify(row["answer"], row["answer"].rpartition("####")[2].strip()).passed]
-    assert not wrong
+def test_a_policy_refuses_values_that_it_does_not_know() -> None:
+    with pytest.raises(VerifierError, match="give one of number, any"):
+        Policy(form="numbers")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(VerifierError, match="tolerance"):
+        Policy(tolerance=float("nan"))
 
 
-@pytest.mark.skipif(not (DATA / "math500.jsonl").exists(), reason="RLVR_DATA names no folder with math500.jsonl")
-def test_math500_golds_that_can_be_read_equal_themselves_and_their_solutions() -> None:
-    rows = [json.loads(line) for line in (DATA / "math500.jsonl").read_text().splitlines()]
-    readable = [row for row in rows if check_task(Task(id="t", prompt=(), verifier="math", answer=row["answer"])) is None]
-    assert len(readable) >= 0.98 * len(rows)
-    assert not [row["answer"] for row in readable if not verify(row["solution"], row["answer"]).passed]
+def test_the_import_is_light() -> None:
+    """No symbolic library, and mpmath only once something needs it."""
+    program = (
+        "import sys; from rlvr_verifiers.math import verify\n"
+        r"assert verify(r'\boxed{\sqrt8}', r'2\sqrt2').passed"
+        "\nassert not {'sympy', 'mpmath', 'torch', 'numpy'} & sys.modules.keys(), sys.modules.keys()\n"
+        r"assert verify(r'\boxed{\sin 2}', r'2\sin 1\cos 1').passed"
+        "\nassert 'mpmath' in sys.modules and 'sympy' not in sys.modules\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+def test_the_call_shape_of_math_verify() -> None:
+    gold = adapters.parse(r"$\frac{1}{2}$")
+    assert adapters.verify(gold, adapters.parse(r"Hence $x = \boxed{0.5}$."))
+    assert adapters.verify(gold, adapters.parse("2^{-1}"))
+    assert not adapters.verify(gold, adapters.parse(r"\boxed{0.4}"))
+    assert not adapters.verify(gold, adapters.parse("I would say a half or so."))
+    assert not adapters.parse("<think>hmm")
+    assert not adapters.verify(adapters.parse("1/0"), adapters.parse("1/0"))
+
+
+def test_the_call_shape_of_trl() -> None:
+    completions = [r"\boxed{0.5}", [{"role": "assistant", "content": r"\boxed{13+29}"}], r"\boxed{1}", "0.5"]
+    solutions = [r"so $\boxed{\frac12}$", "42", r"\frac{1}{0}", "0.5"]
+    assert adapters.accuracy_reward(completions, solutions, prompts=["?"] * 4) == [1.0, 0.0, None, 0.0]
+
+
+def data_folder() -> Path:
+    """RLVR_DATA, or a folder `shared/data` beside the checkout."""
+    named = os.environ.get("RLVR_DATA")
+    return Path(named) if named else Path(__file__).parents[3] / "shared" / "data"
+
+
+def rows(file: str) -> list[dict[str, str]]:
+    path = data_folder() / file
+    if not path.exists():
+        pytest.skip(f"no {file}; RLVR_DATA may name its folder")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("file", ["gsm8k_test.jsonl", "gsm8k_train.jsonl"])
+def test_every_gsm8k_solution_reaches_its_gold(file: str) -> None:
+    answers = [row["answer"] for row in rows(file)]
+    assert not [answer for answer in answers if not verify(answer, answer.rpartition("####")[2].strip()).passed]
+
+
+def test_every_math_gold_can_be_read_and_equals_itself() -> None:
+    """None is left over: all 5,000 of the test set are read, 32 of them as text."""
+    golds = [row["answer"] for row in rows("math_test.jsonl")]
+    unread = [gold for gold in golds if check_task(Task(id="t", prompt=(), verifier="math", answer=gold)) is not None]
+    assert not unread
+    assert not [gold for gold in golds if not verify(rf"\boxed{{{gold}}}", gold).passed]
+
+
+def test_every_math500_solution_reaches_its_gold() -> None:
+    assert not [row["answer"] for row in rows("math500.jsonl") if not verify(row["solution"], row["answer"]).passed]

@@ -220,7 +220,7 @@ def test_a_part_may_have_a_gold_of_its_own_and_names_are_told_apart() -> None:
 
 
 def test_a_part_that_fails_on_our_side_makes_the_whole_none() -> None:
-    score = judge(parts(MATH, {"name": "math", "answer": r"\sin x"}), r"\boxed{42}")
+    score = judge(parts(MATH, {"name": "math", "answer": r"\sin +"}), r"\boxed{42}")
     assert (score.value, score.passed, score.reason) == (None, False, "verifier_error")
     assert "math#2" in score.explanation
 

@@ -1,6 +1,7 @@
-r"""Finds the answer a response states: the last complete `\boxed{}`, else the last `####`, `<answer>` or "the answer is".
+r"""Finds the answer a response states: the last complete `\boxed{}`, `####`, `<answer>` or "the answer is", else a bold last line.
 
-No marker means no answer, never "the last number in the text": a truncated or rambling response must not be rewarded for
+A box counts more than the words around it, and a marker behind the last box more than the box: that is a correction. No marker
+means no answer, never "the last number in the text": a truncated or rambling response must not be rewarded for
 something it happened to mention. Every search is linear in the text.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import deque
 
 from rlvr_verifiers.response import MAX_SCANNED
 
@@ -27,17 +29,33 @@ class Stated:
     """Boxes joined by "or", "either", "possibly": several tries are not an answer."""
 
 
-_BOX_OR_BRACE = re.compile(r"\\f?box(?:ed)?\s{0,3}\{|\\[^a-zA-Z]|[{}]")
+_BOX = re.compile(r"\\f?box(?:ed)?\s{0,3}\{")
+_BRACE = re.compile(r"\\[^a-zA-Z]|[{}]")
+_MAX_BOXES = 64
+"""Boxes at the end of a text that are looked at."""
+_MAX_BRACES = 20_000
+"""Braces in all of them."""
 _JOINER = re.compile(
     r"(?:[\s$,;&.*]|\\[()\[\],;:! ]|\\q?quad|\band\b|\bor\b|\\text\s?\{\s*(?:,|and|or)?\s*\})*", re.IGNORECASE
 )
 _OR = re.compile(r"\bor\b", re.IGNORECASE)
 _MAYBE = re.compile(r"\b(?:either|possibl[ey]|maybe|perhaps|might|could)\b", re.IGNORECASE)
 _MAX_JOINER = 40
+_MAX_BOLD = 100
 _PHRASE = re.compile(
-    r"\b(?:answer|option|choice)[\s*_]{0,4}(?::|=|\bis\b)(?![\s*_]{0,4}(?:not|n't|never)\b)|^[ \t]*####",
+    r"\b(?:answer|option|choice)(?:[ \t]+(?:to|for)[ \t][^.\n:=]{1,40}?)?[\s*_]{0,4}(?::|=|\bis\b|\bequals\b)"
+    r"(?![\s*_]{0,4}(?:not|n't|never)\b)|^[ \t]*####",
     re.IGNORECASE | re.MULTILINE,
 )
+_MATH_START = re.compile(r"[\s*_]{0,4}[-+$\\(\[{.\d]")
+_MANY = 16
+"""More boxes with different contents than this are a search for the answer, not an answer."""
+_DENIED = re.compile(r"(?:\bnot|n't|\bnever|\bneither)\s+(?:equal\s+to\s+|be\s+|simply\s+)?[\s$(\\\[*]*\Z", re.IGNORECASE)
+_ALSO = re.compile(
+    r"[\s$,;)*]{0,8}(?:\\[)\]]\s?)?\(?\bor\b\s+(?:maybe|perhaps|possibly|even|else)?\s*(\$[^$\n]{1,80}\$|[-+\\(]?\d[^\s,;]{0,40})",
+    re.IGNORECASE,
+)
+_BOLD_END = re.compile(r"\*\*([^*\n]{1,100})\*\*[.!\s]*\Z")
 _SENTENCE_END = re.compile(r"\n|[.!?](?=\s|\*|$)|</")
 _ANSWER_TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 
@@ -48,32 +66,57 @@ def stated_answer(text: str, *, truncated: bool) -> Stated | None:
     `truncated`: the token limit ended the text, so an answer that runs into its end may be cut and does not count.
     """
     text = text[-MAX_SCANNED:]
-    boxes = _boxes(text)
+    boxes = [box for box in _boxes(text) if not _DENIED.search(text, max(0, box[0] - _MAX_JOINER), box[0])]
     if boxes:
-        return _joined_boxes(text, boxes)
+        return _correction(text[boxes[-1][2] :], truncated) or _joined_boxes(text, boxes)
     found = [place for place in (_last_tagged(text), _last_phrase(text, truncated)) if place is not None]
-    return Stated((max(found)[1],)) if found else None
+    if found:
+        return Stated((max(found)[1],))
+    bold = None if truncated else _BOLD_END.search(text, max(0, len(text) - 2 * _MAX_BOLD))
+    return Stated((bold[1].strip(),)) if bold else None
+
+
+def _correction(tail: str, truncated: bool) -> Stated | None:
+    """A marked answer behind the last box; words such as "the answer is correct" are none."""
+    tagged = _last_tagged(tail)
+    if tagged is not None:
+        return Stated((tagged[1],))
+    phrase = _last_phrase(tail, truncated)
+    if phrase is None:
+        return None
+    marked = tail[phrase[0] - 4 : phrase[0]] == "####"
+    return Stated((phrase[1],)) if marked or _MATH_START.match(phrase[1]) else None
 
 
 def _boxes(text: str) -> list[tuple[int, int, int]]:
-    r"""Complete outermost boxes as (start of `\boxed`, start of content, end of content), in one pass with a stack."""
-    if "box" not in text:
-        return []
+    r"""The last complete outermost boxes, as (start of `\boxed`, start of content, end of content), in order."""
     found: list[tuple[int, int, int]] = []
-    opened: list[tuple[int, int] | None] = []  # None is a plain brace
-    for match in _BOX_OR_BRACE.finditer(text):
+    steps = _MAX_BRACES
+    for opening in reversed(deque(_BOX.finditer(text), maxlen=_MAX_BOXES)):
+        end, used = _closing(text, opening.end(), steps)
+        steps -= used
+        if end is None:
+            if steps <= 0:
+                break
+            continue
+        while found and found[-1][0] < end:
+            found.pop()  # it was inside this one
+        found.append((opening.start(), opening.end(), end))
+    return found[::-1]
+
+
+def _closing(text: str, start: int, steps: int) -> tuple[int | None, int]:
+    """Where the brace opened before `start` closes, and how many braces were looked at. A content longer than any answer is cut."""
+    depth, used = 1, 0
+    for match in _BRACE.finditer(text, start, min(len(text), start + 2 * MAX_ANSWER)):
+        used += 1
         mark = match.group()
-        if len(mark) > 2:
-            opened.append((match.start(), match.end()))
-        elif mark == "{":
-            opened.append(None)
-        elif mark == "}" and opened:
-            box = opened.pop()
-            if box is not None:
-                while found and found[-1][0] > box[0]:
-                    found.pop()  # it was inside this one
-                found.append((*box, match.start()))
-    return found
+        depth += (mark == "{") - (mark == "}")
+        if not depth:
+            return match.start(), used
+        if used >= steps:
+            return None, used
+    return (start + 2 * MAX_ANSWER if start + 2 * MAX_ANSWER < len(text) else None), used
 
 
 def _joined_boxes(text: str, boxes: list[tuple[int, int, int]]) -> Stated:
@@ -82,7 +125,9 @@ def _joined_boxes(text: str, boxes: list[tuple[int, int, int]]) -> Stated:
     hedged = False
     while first > 0 and len(boxes) - first < MAX_PARTS:
         gap = text[boxes[first - 1][2] + 1 : boxes[first][0]]
-        if len(gap) > _MAX_JOINER or "\n\n" in gap or not _JOINER.fullmatch(gap) or not gap.strip(" \n$.*"):
+        if len(gap) > _MAX_JOINER or "\n\n" in gap or not _JOINER.fullmatch(gap):
+            break
+        if "\n" in gap and not gap.strip(" \n$.*"):
             break
         hedged = hedged or _OR.search(gap) is not None
         first -= 1
@@ -90,6 +135,12 @@ def _joined_boxes(text: str, boxes: list[tuple[int, int, int]]) -> Stated:
     if len(parts) > 1:
         before = text[max(0, boxes[first][0] - _MAX_JOINER) : boxes[first][0]]
         hedged = hedged or _MAYBE.search(before) is not None
+    also = _ALSO.match(text, boxes[-1][2] + 1)
+    if also is not None:
+        parts, hedged = tuple(dict.fromkeys((*parts, also[1]))), True
+    everything = {text[start:end].strip() for _, start, end in boxes}
+    if len(everything) > _MANY:
+        parts, hedged = tuple(sorted(part[: MAX_ANSWER + 1] for part in everything))[:MAX_PARTS], True
     return Stated(parts, hedged and len(parts) > 1)
 
 

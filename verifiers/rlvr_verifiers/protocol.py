@@ -6,6 +6,8 @@ may return a bare float or bool. A class may add, each optional:
 - `check_task(task) -> str | None`: one line that says why this task cannot be judged (gold that does not parse, unknown
   argument). It runs when data is loaded, so that a bad gold never reaches training.
 - `required_verifiers(task) -> Iterable[str]`: names of verifiers it calls itself; they are loaded before its clock starts.
+- `prepare()`: starts what it needs in this process (a sandbox, a model); a pool's workers call it before the first clock
+  starts. Raises VerifierError where it cannot work here.
 - `reasons`: the reason codes it may give.
 """
 
@@ -40,6 +42,7 @@ class LoadedVerifier:
     function: JudgeFunction
     check: Callable[[Task], str | None] | None = None
     requires: Callable[[Task], Iterable[str]] | None = None
+    prepare: Callable[[], None] | None = None
     reasons: frozenset[str] | None = None
     """Reason codes it declares; None where it did not say."""
 
@@ -80,6 +83,7 @@ def adapt(name: str, target: object) -> LoadedVerifier:
         function=cast(JudgeFunction, function),
         check=getattr(target, "check_task", None),
         requires=getattr(target, "required_verifiers", None),
+        prepare=getattr(target, "prepare", None),
         reasons=None if reasons is None else frozenset(cast(Iterable[str], reasons)),
     )
 

@@ -28,6 +28,7 @@ ENTRY_POINT_GROUP = "rlvr.verifiers"
 
 BUILT_IN: Mapping[str, str] = {
     "choice": "rlvr_verifiers.choice:Choice",
+    "code": "rlvr_verifiers.code:Code",
     "exact": "rlvr_verifiers.exact:Exact",
     "format": "rlvr_verifiers.format:Format",
     "math": "rlvr_verifiers.math:Math",

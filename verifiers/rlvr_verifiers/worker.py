@@ -107,7 +107,7 @@ class _Worker:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         try:
             for name in hello["verifiers"]:
-                resolve(name)
+                _prepared(resolve(name))
         except VerifierError as error:
             self._say({"failed": str(error)})
         else:
@@ -134,9 +134,11 @@ class _Worker:
             self._say({"job": job, "loading": task.verifier})
             self._flush()
         verifier = resolve(task.verifier)
-        if verifier.requires is not None:
-            required_verifiers(task)
-        self._known.add(task.verifier)
+        names = (task.verifier,) if verifier.requires is None else required_verifiers(task)
+        for name in names:
+            if name not in self._known:
+                _prepared(resolve(name))
+                self._known.add(name)
         return verifier
 
     def _wait(self, judgement: Awaitable[Judgement]) -> Judgement:
@@ -172,6 +174,11 @@ class _Worker:
                 return None
             self._frames.extend(self._buffer.feed(data))
         return self._frames.popleft()
+
+
+def _prepared(verifier: LoadedVerifier) -> None:
+    if verifier.prepare is not None:
+        verifier.prepare()
 
 
 if __name__ == "__main__":

@@ -1,121 +1,329 @@
-"""Whether an answer is the gold. Kinds must agree; order matters in a tuple and not in a set; arithmetic is exact."""
+"""Whether an answer is the gold. Kinds must agree; order matters in a tuple and not in a set; what is optional says `Policy`."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal
 
-from rlvr_verifiers.math.exact import Arithmetic, approximate
-from rlvr_verifiers.math.parse import normal_text
+from rlvr_verifiers.math.exact import UndecidedError
+from rlvr_verifiers.math.policy import DEFAULT, Policy
+from rlvr_verifiers.math.relations import chain_sides, has_letter, inequality, same_relation
+from rlvr_verifiers.math.sets import SetReader
+from rlvr_verifiers.math.tiers import Tiers
 from rlvr_verifiers.math.tree import (
+    BaseNumber,
     Binding,
+    Choice,
     Collection,
     Infinity,
+    Matrix,
     Node,
     Number,
+    Power,
+    Product,
     Quantity,
     Quotient,
+    Ratio,
+    Reals,
+    Relation,
     Sequence,
+    SetOperation,
     Symbol,
     Text,
-    Union,
     UnreadableError,
 )
+from rlvr_verifiers.math.units import normal_unit
+from rlvr_verifiers.math.words import normal_text
 
 Verdict = Literal["ok", "mismatch", "type_mismatch", "hedge"]
 
 MAX_ITEMS = 64
 """Of a list or set: matching compares every pair."""
+MAX_PAIRS = 1_000
+"""Of items of two lists that are not written alike."""
+_MIN_ROUNDED_DIGITS = 4
+"""Significant digits of a decimal gold that may be a rounding."""
+_HALF = Fraction(1, 2)
+_NO_SOLUTION = Text("no solution")
+
+_NO_VALUE = (Text, Infinity, Sequence, Collection, SetOperation, Reals, Matrix, Relation, Ratio, BaseNumber)
+"""Kinds that are only ever equal to their own kind."""
+_SET_LIKE = (SetOperation, Reals, Relation)
 
 
-def compare(gold: Node, answer: Node, *, tolerance: float = 0.0) -> Verdict:
+def compare(gold: Node, answer: Node, policy: Policy = DEFAULT) -> Verdict:
     """Raises UnreadableError where a value cannot be computed within bounds."""
-    if gold == answer:
-        return "ok"
-    comparison = _Comparison(tolerance)
-    if isinstance(answer, Collection) and answer.alternatives and not isinstance(gold, Collection):
+    comparison = _Comparison(policy)
+    gold = comparison.single(gold)
+    if (
+        isinstance(answer, Collection)
+        and answer.alternatives
+        and not isinstance(gold, Collection)
+        and not inequality(answer)
+    ):
         # "1/2 or 0.5" says one thing twice; "1/2 or 1/3" is a hedge.
         return "ok" if all(comparison.verdict(gold, item) == "ok" for item in answer.items) else "hedge"
     return comparison.verdict(gold, answer)
 
 
 def check_value(node: Node) -> None:
-    """Raises UnreadableError (`unparsed`) where the tree has no value, such as 1/0. A value too large to compute is fine."""
-    try:
-        _Comparison(0.0).verdict(node, node)
-    except UnreadableError as problem:
-        if problem.reason != "too_large":
-            raise
-
-
-_NO_VALUE = (Text, Infinity, Sequence, Collection, Union)
-"""Kinds that are only ever equal to their own kind."""
+    """Raises UnreadableError (`unparsed`) where some part of the tree has no value, such as 1/0."""
+    match node:
+        case Quantity(value, _) | Binding(_, value) | Choice(_, value):
+            check_value(value)
+        case Collection(parts) | Sequence(_, parts) | Ratio(parts) | Relation(parts, _):
+            for part in parts:
+                check_value(part)
+        case SetOperation(_, left, right):
+            check_value(left)
+            check_value(right)
+        case Matrix(rows):
+            for row in rows:
+                for entry in row:
+                    check_value(entry)
+        case Infinity() | Text() | Reals() | BaseNumber() | Number() | Symbol():
+            pass
+        case _:
+            Tiers().check(node)
 
 
 class _Comparison:
-    def __init__(self, tolerance: float) -> None:
-        self._tolerance = tolerance
-        self._arithmetic = Arithmetic()
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._tiers = Tiers()
+        self._pairs = 0
+
+    def single(self, gold: Node) -> Node:
+        """The one value that a gold such as `24/7 or 3 3/7` gives twice."""
+        if isinstance(gold, Collection) and gold.alternatives and gold.items and not inequality(gold):
+            first, *others = gold.items
+            if all(self.verdict(first, other) == "ok" for other in others):
+                return first
+        return gold
 
     def verdict(self, gold: Node, answer: Node) -> Verdict:
         match gold, answer:
-            case Binding(), Binding() if gold.name != answer.name:
-                return "mismatch"
-            case Binding(), _:
-                return self.verdict(gold.value, answer.value if isinstance(answer, Binding) else answer)
-            case _, Binding():
-                return self.verdict(gold, answer.value)
+            case (Number(), Number()):
+                return self._values(gold, answer)
+            case (Choice(), _) | (_, Choice()):
+                return self._choices(gold, answer)
+            case (Binding(), _) | (_, Binding()):
+                return self._bindings(gold, answer)
+            case (Relation(), _) | (_, Relation()):
+                return self._relations(gold, answer)
             case (Quantity(), _) | (_, Quantity()):
                 return self._quantities(gold, answer)
-            case Text(), Text():
-                return _judged(gold.text == answer.text)
+            case (Ratio(), _) | (_, Ratio()):
+                return self._ratios(gold, answer)
             case (Text(), Symbol()) | (Symbol(), Text()):
                 return _judged(_as_text(gold) == _as_text(answer))
-            case Infinity(), Infinity():
-                return _judged(gold.negative == answer.negative)
+            case (Text(), Product() | Power()) | (Product() | Power(), Text()):
+                return self._values(_as_product(gold), _as_product(answer))
+            case (BaseNumber(), BaseNumber()) | (Text(), Text()) | (Infinity(), Infinity()):
+                return _judged(gold == answer)
+            case BaseNumber(digits, _), Number(value):
+                optional = self._policy.units == "optional"
+                return _judged(optional and digits.lstrip("-").isdigit() and value == int(digits))
+            case (Collection(()), Text()) | (Text(), Collection(())):
+                return "ok" if _NO_SOLUTION in (gold, answer) else "type_mismatch"
+            case _:
+                return self._composed(gold, answer)
+
+    def _composed(self, gold: Node, answer: Node) -> Verdict:
+        match gold, answer:
+            case (Reals() | SetOperation(), _) | (_, Reals() | SetOperation()):
+                return self._sets(gold, answer)
             case Sequence(), Sequence():
-                return self._in_order(gold, answer)
+                return self._sequences(gold, answer)
             case Collection(), Collection():
-                return self._in_any_order(gold.items, answer.items)
-            case Union(), Union():
-                return self._in_any_order(gold.parts, answer.parts)
+                return self._collections(gold, answer)
+            case Matrix(), Matrix():
+                shape = [len(row) for row in gold.rows] == [len(row) for row in answer.rows]
+                return _judged(shape and all(map(self._in_order, gold.rows, answer.rows)))
             case _:
                 return self._values(gold, answer)
 
+    # -- values ---------------------------------------------------------------------------------------------------
+
     def _values(self, gold: Node, answer: Node) -> Verdict:
+        if isinstance(gold, _NO_VALUE) or isinstance(answer, _NO_VALUE):
+            return "type_mismatch"
+        if self._policy.form == "number" and _unfinished(gold, answer):
+            return "type_mismatch"
         if isinstance(gold, Number) and isinstance(answer, Number):
             if gold.value == answer.value:
                 return "ok"
-            if not self._tolerance:
-                return "mismatch"
-        if isinstance(gold, _NO_VALUE) or isinstance(answer, _NO_VALUE):
-            return "type_mismatch"
-        left, right = self._arithmetic.value(gold), self._arithmetic.value(answer)
-        if self._arithmetic.equal(left, right):
+        elif self._tiers.equal(gold, answer):
             return "ok"
-        if self._tolerance:
-            near, far = approximate(left), approximate(right)
-            return _judged(near is not None and far is not None and abs(near - far) <= self._tolerance * abs(near))
+        if isinstance(gold, Number) and gold.written == "decimal" and self._rounds(gold, answer):
+            return "ok"
+        if self._policy.tolerance and self._tiers.near(gold, answer, self._policy.tolerance):
+            return "ok"
         return "mismatch"
 
+    def _rounds(self, gold: Number, answer: Node) -> bool:
+        """Whether the decimal gold is a rounding of the answer."""
+        policy = self._policy.decimals
+        unit = Fraction(1, 10**gold.places)
+        if policy == "exact" or (policy == "gold" and abs(gold.value / unit) < 10 ** (_MIN_ROUNDED_DIGITS - 1)):
+            return False
+        longer = isinstance(answer, Number) and answer.written == "decimal" and answer.places > gold.places
+        if isinstance(answer, Number) and answer.written != "fraction" and not (policy == "rounded" and longer):
+            return False
+        try:
+            return abs(self._tiers.real_value(answer) - gold.value) <= unit * _HALF
+        except UndecidedError:
+            return False
+
+    # -- names, letters, relations --------------------------------------------------------------------------------
+
+    def _choices(self, gold: Node, answer: Node) -> Verdict:
+        gold_letter, letter = _letter(gold), _letter(answer)
+        if gold_letter and letter:
+            return _judged(gold_letter == letter)
+        return self.verdict(
+            gold.content if isinstance(gold, Choice) else gold, answer.content if isinstance(answer, Choice) else answer
+        )
+
+    def _bindings(self, gold: Node, answer: Node) -> Verdict:
+        match gold, answer:
+            case Binding(name, value), Binding(other, found):
+                if name == other:
+                    return self.verdict(value, found)
+                if not (has_letter(value) or has_letter(found)):
+                    return "mismatch"
+                return self._relations(_equation(gold), _equation(answer))
+            case Binding(name, Sequence() as values), Collection() if name[0] == "(":
+                return self.verdict(values, _in_places(name, answer) or answer)
+            case Binding(), Relation() if set(answer.signs) == {"="}:
+                return self._relations(_equation(gold), answer)
+            case Relation(), Binding() if set(gold.signs) == {"="} and not _calculation(gold):
+                return self._relations(gold, _equation(answer))
+            case Binding(_, value), _:
+                return self.verdict(value, answer)
+            case _, Binding(_, value):
+                return self.verdict(gold, value)
+            case _:
+                raise AssertionError
+
+    def _relations(self, gold: Node, answer: Node) -> Verdict:
+        if isinstance(gold, Relation) and _calculation(gold):
+            return self.verdict(gold.sides[-1], answer)
+        if isinstance(gold, Relation) and isinstance(answer, Relation):
+            if inequality(gold) and inequality(answer):
+                try:
+                    reader = SetReader(self._tiers.real_value)
+                    return _judged(reader.read(gold) == reader.read(answer) and _letter_of(gold) == _letter_of(answer))
+                except UndecidedError:
+                    pass
+            return _judged(same_relation(gold, answer, self._tiers))
+        if isinstance(answer, Relation) and set(answer.signs) == {"="}:
+            return self._chain(gold, answer)
+        if isinstance(gold, _NO_SET) or isinstance(answer, _NO_SET) or not (inequality(gold) or inequality(answer)):
+            return "type_mismatch"
+        return self._sets(gold, answer)
+
+    def _chain(self, gold: Node, answer: Relation) -> Verdict:
+        """`40 + 2 = 42` says 42, if it is true; `m + n = 42` says 42 as well; `41 = 42` says nothing."""
+        sides = chain_sides(answer)
+        if not sides:
+            return "type_mismatch"
+        verdicts: list[Verdict] = [self.verdict(gold, side) for side in sides]
+        if not all(self._same(gold, side) for side in sides):
+            return "mismatch"
+        return "ok" if "ok" in verdicts else verdicts[-1]
+
+    def _same(self, gold: Node, side: Node) -> bool:
+        return _Comparison(_any_form(self._policy)).verdict(gold, side) == "ok"
+
+    # -- quantities -----------------------------------------------------------------------------------------------
+
     def _quantities(self, gold: Node, answer: Node) -> Verdict:
-        """Units must agree where both are given; either side may leave out its unit, though not its base.
-
-        50% equals 50 (the question asked for percent) and 1/2 (its value).
-        """
-        gold_unit, gold_value = (gold.unit, gold.value) if isinstance(gold, Quantity) else ("", gold)
-        unit, value = (answer.unit, answer.value) if isinstance(answer, Quantity) else ("", answer)
-        if unit != gold_unit and ((gold_unit and unit) or unit.startswith("_")):
+        """Units must agree where both are given; nothing is converted."""
+        gold_value, gold_unit = _value_and_unit(gold)
+        value, unit = _value_and_unit(answer)
+        if gold_unit and not unit:
+            value, unit = _trailing_unit(value, gold_unit)
+        elif unit and not gold_unit:
+            gold_value, gold_unit = _trailing_unit(gold_value, unit)
+        if unit == gold_unit:
+            return self.verdict(gold_value, value)
+        if (gold_unit and unit) or (gold_unit and self._policy.units == "required"):
             return "mismatch"
-        verdict = self.verdict(gold_value, value)
-        if verdict == "mismatch" and "%" in (gold_unit, unit) and gold_unit != unit:
-            return self._values(_percent(gold_value, gold_unit), _percent(value, unit))
-        return verdict
+        if "%" in (gold_unit, unit):
+            return self._percent(gold_value, value, gold_is_percent=gold_unit == "%")
+        return self.verdict(gold_value, value)
 
-    def _in_order(self, gold: Sequence, answer: Sequence) -> Verdict:
-        if gold.brackets != answer.brackets or len(gold.items) != len(answer.items):
+    def _percent(self, gold: Node, answer: Node, *, gold_is_percent: bool) -> Verdict:
+        policy = self._policy.percent
+        number = self.verdict(gold, answer) if policy != "value" else "mismatch"
+        share = policy == "either" and not gold_is_percent and isinstance(gold, Number) and 0 < abs(gold.value) <= 1
+        if policy == "number" or (number == "ok" and not share):
+            return number
+        return self.verdict(_hundredth(gold), answer) if gold_is_percent else self.verdict(gold, _hundredth(answer))
+
+    def _ratios(self, gold: Node, answer: Node) -> Verdict:
+        match gold, answer:
+            case Ratio(), Ratio():
+                return self._two_ratios(gold, answer)
+            case (Ratio() as ratio, other) | (other, Ratio() as ratio):
+                if isinstance(other, _NO_VALUE) or len(ratio.parts) != 2:
+                    return "type_mismatch"
+                hour = ratio.clock and ratio.parts[1] == Number(Fraction(0))
+                if hour or ratio.half:
+                    return self.verdict(ratio.parts[0], other) if hour else "type_mismatch"
+                return _judged(self._tiers.equal(Quotient(*ratio.parts), other))
+            case _:
+                raise AssertionError
+
+    def _two_ratios(self, gold: Ratio, answer: Ratio) -> Verdict:
+        if len(gold.parts) != len(answer.parts) or (gold.half and answer.half and gold.half != answer.half):
             return "mismatch"
-        return _judged(all(self.verdict(*pair) == "ok" for pair in zip(gold.items, answer.items, strict=True)))
+        if (gold.clock and answer.clock) or gold.half or answer.half:
+            return _judged(self._in_order(gold.parts, answer.parts))
+        first, other = gold.parts[0], answer.parts[0]
+        pairs = zip(gold.parts[1:], answer.parts[1:], strict=True)
+        return _judged(all(self._tiers.equal(Product((first, two)), Product((other, one))) for one, two in pairs))
+
+    # -- several values -------------------------------------------------------------------------------------------
+
+    def _sets(self, gold: Node, answer: Node) -> Verdict:
+        try:
+            reader = SetReader(self._tiers.real_value)
+            return _judged(reader.read(gold) == reader.read(answer))
+        except UndecidedError:
+            pass
+        if isinstance(gold, SetOperation) and isinstance(answer, SetOperation):
+            return self._operations(gold, answer)
+        return "type_mismatch"
+
+    def _operations(self, gold: SetOperation, answer: SetOperation) -> Verdict:
+        """With letters in their ends: part by part."""
+        if gold.operator != answer.operator:
+            return "mismatch"
+        if gold.operator == "union":
+            return self._in_any_order(_parts(gold), _parts(answer))
+        return _judged(self._in_order((gold.left, gold.right), (answer.left, answer.right)))
+
+    def _sequences(self, gold: Sequence, answer: Sequence) -> Verdict:
+        if self._policy.order == "any":
+            return self._in_any_order(gold.items, answer.items)
+        return _judged(gold.brackets == answer.brackets and self._in_order(gold.items, answer.items))
+
+    def _collections(self, gold: Collection, answer: Collection) -> Verdict:
+        if inequality(gold) or inequality(answer):
+            return self._sets(gold, answer)
+        if self._policy.order == "strict" and not gold.braces:
+            return _judged(self._in_order(gold.items, answer.items))
+        items, found = gold.items, answer.items
+        if gold.braces and answer.braces and max(len(items), len(found)) <= MAX_ITEMS:
+            items, found = self._distinct(items), self._distinct(found)
+        return self._in_any_order(items, found)
+
+    def _in_order(self, gold: tuple[Node, ...], answer: tuple[Node, ...]) -> bool:
+        return len(gold) == len(answer) and all(self.verdict(*pair) == "ok" for pair in zip(gold, answer, strict=True))
 
     def _in_any_order(self, gold: tuple[Node, ...], answer: tuple[Node, ...]) -> Verdict:
         if max(len(gold), len(answer)) > MAX_ITEMS:
@@ -124,21 +332,112 @@ class _Comparison:
             return "mismatch"
         left = list(answer)
         for item in gold:
-            found = next(
-                (index for index, other in enumerate(left) if item == other or self.verdict(item, other) == "ok"), None
-            )
+            found = self._position(item, left, self.verdict)
             if found is None:
                 return "mismatch"
             del left[found]
         return "ok"
 
+    def _position(self, item: Node, others: list[Node], verdict: Callable[[Node, Node], Verdict]) -> int | None:
+        for index, other in enumerate(others):
+            if item == other:
+                return index
+        self._pairs += len(others)
+        if self._pairs > MAX_PAIRS:
+            raise UnreadableError("two lists too long to match", "too_large")
+        return next((index for index, other in enumerate(others) if verdict(item, other) == "ok"), None)
 
-def _percent(value: Node, unit: str) -> Node:
-    return Quotient(value, Number(Fraction(100))) if unit == "%" else value
+    def _distinct(self, items: tuple[Node, ...]) -> tuple[Node, ...]:
+        kept: list[Node] = []
+        for item in items:
+            if self._position(item, kept, self.verdict) is None:
+                kept.append(item)
+        return tuple(kept)
+
+
+_NO_SET = (Text, Infinity, Matrix, Number, BaseNumber, Ratio)
+
+
+def _unfinished(gold: Node, answer: Node) -> bool:
+    """Whether the gold is a plain number and the answer a calculation: the question restated, perhaps."""
+    if not isinstance(gold, Number) or gold.written == "quotient":
+        return False
+    return not isinstance(answer, Number) or answer.written == "quotient"
+
+
+def _any_form(policy: Policy) -> Policy:
+    return policy if policy.form == "any" else dataclasses.replace(policy, form="any")
+
+
+def _calculation(relation: Relation) -> bool:
+    """`6 * 7 = 42`: a chain without letters, whose answer is its last side."""
+    return set(relation.signs) == {"="} and not any(has_letter(side) for side in relation.sides)
+
+
+def _letter(node: Node) -> str:
+    match node:
+        case Choice(letter, _):
+            return letter
+        case Symbol(name) if len(name) == 1 and name.isupper():
+            return name
+        case _:
+            return ""
+
+
+def _letter_of(relation: Relation) -> str:
+    return next((side.name for side in relation.sides if isinstance(side, Symbol)), "")
+
+
+def _equation(node: Node) -> Relation:
+    if isinstance(node, Binding):
+        return Relation((Symbol(node.name), node.value), ("=",))
+    assert isinstance(node, Relation)
+    return node
+
+
+def _value_and_unit(node: Node) -> tuple[Node, str]:
+    return (node.value, node.unit) if isinstance(node, Quantity) else (node, "")
+
+
+def _in_places(names: str, answers: Collection) -> Sequence | None:
+    """`a = 3, b = 4` in the order of `(a,b)`."""
+    values = {item.name: item.value for item in answers.items if isinstance(item, Binding)}
+    order = names[1:-1].split(",")
+    if len(values) != len(answers.items) or sorted(values) != sorted(order):
+        return None
+    return Sequence("()", tuple(values[name] for name in order))
+
+
+def _trailing_unit(node: Node, unit: str) -> tuple[Node, str]:
+    """`5m` read as a product, where the other side says that m is a unit."""
+    if isinstance(node, Product) and len(node.factors) == 2:
+        number, letter = node.factors
+        if isinstance(number, Number) and isinstance(letter, Symbol) and normal_unit([letter.name.casefold()]) == unit:
+            return number, unit
+    return node, ""
+
+
+def _hundredth(node: Node) -> Node:
+    if isinstance(node, Number):
+        return Number(node.value / 100, "decimal" if node.written != "quotient" else "quotient")
+    return Quotient(node, Number(Fraction(100)))
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    if isinstance(node, SetOperation) and node.operator == "union":
+        return (*_parts(node.left), *_parts(node.right))
+    return (node,)
 
 
 def _as_text(node: Node) -> str:
     return node.text if isinstance(node, Text) else normal_text(node.name) if isinstance(node, Symbol) else ""
+
+
+def _as_product(node: Node) -> Node:
+    """`cx` where the other side is `c x`."""
+    if isinstance(node, Text) and node.letters:
+        return Product(tuple(Symbol(letter) for letter in node.letters))
+    return node
 
 
 def _judged(same: bool) -> Verdict:

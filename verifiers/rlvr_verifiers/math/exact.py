@@ -1,7 +1,8 @@
 """Exact values: quotients of polynomials in letters and pi whose coefficients are sums of rational multiples of square roots.
 
 Every value has a normal form, so equality is a comparison and never a search: `a/b = c/d` where `ad = cb`. The size of a
-result is estimated before it is computed, and one evaluation has a budget of work, so a tower of powers costs nothing.
+result is estimated before it is computed, and one evaluation has a budget of work, so a tower of powers costs nothing. What has
+no such form (sines, logarithms, nested or higher roots) raises UndecidedError and is left to `numeric.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,19 @@ import math
 from fractions import Fraction
 from typing import NamedTuple
 
-from rlvr_verifiers.math.tree import Negation, Node, Number, Power, Product, Quotient, Root, Sum, Symbol, UnreadableError
+from rlvr_verifiers.math.tree import (
+    Function,
+    Negation,
+    Node,
+    Number,
+    Power,
+    Product,
+    Quotient,
+    Root,
+    Sum,
+    Symbol,
+    UnreadableError,
+)
 
 MAX_BITS = 8_192
 """Of a numerator or denominator: about 2,500 digits."""
@@ -19,6 +32,15 @@ MAX_RADICAND = 10**12
 MAX_DEGREE = 64
 BUDGET = 4_000
 """Products of coefficients in one evaluation, each counted by its size; some tens of milliseconds at the very most."""
+
+
+MAX_FACTORIAL = 300
+MAX_CHOSEN = 12
+"""Of a binomial coefficient of a letter: it is a polynomial of this degree."""
+
+
+class UndecidedError(Exception):
+    """This tier cannot say; a slower one may."""
 
 
 class Monomial(NamedTuple):
@@ -77,8 +99,28 @@ class Arithmetic:
                 return self._power(self.value(operand), self.value(exponent))
             case Root(index, radicand):
                 return self._root(self.value(radicand), index)
+            case Function(name, arguments):
+                return self._function(name, [self.value(argument) for argument in arguments])
             case _:
                 raise UnreadableError(f"one cannot calculate with a {type(node).__name__.lower()}")
+
+    def _function(self, name: str, arguments: list[Value]) -> Value:
+        numbers = [number for argument in arguments if (number := rational(argument)) is not None]
+        if name == "binomial" and len(numbers) == 1 and rational(arguments[1]) is not None:
+            return self._falling(arguments[0], numbers[0])
+        if len(numbers) != len(arguments):
+            raise UndecidedError(name)
+        result = _of_rationals(name, numbers)
+        return Value({UNIT: result} if result else {}, ONE)
+
+    def _falling(self, letter: Value, chosen: Fraction) -> Value:
+        """n (n-1) ... (n-k+1) / k!"""
+        if chosen.denominator != 1 or not 0 <= chosen <= MAX_CHOSEN:
+            raise UndecidedError("binomial")
+        result = Value(ONE, ONE)
+        for step in range(chosen.numerator):
+            result = self._times(result, self._add(letter, Value({UNIT: Fraction(-step)} if step else {}, ONE)))
+        return self._times(result, Value({UNIT: Fraction(1, math.factorial(chosen.numerator))}, ONE))
 
     def equal(self, left: Value, right: Value) -> bool:
         if left.denominator == right.denominator:
@@ -107,13 +149,13 @@ class Arithmetic:
         return Value(value.denominator, value.numerator)
 
     def _power(self, base: Value, exponent: Value) -> Value:
-        power = _rational(exponent)
+        power = rational(exponent)
         if power is None:
-            raise UnreadableError("an exponent must be a rational number")
-        if power.denominator == 2:
-            base, power = self._root(base, 2), power * 2
+            raise UndecidedError("an exponent that is not rational")
         if power.denominator != 1:
-            raise UnreadableError("an exponent must be a multiple of one half")
+            if power.denominator > 64:
+                raise UndecidedError("a high root")
+            base, power = self._root(base, power.denominator), power * power.denominator
         count = power.numerator
         if count < 0:
             base, count = self._inverse(base), -count
@@ -135,18 +177,20 @@ class Arithmetic:
         return result
 
     def _root(self, value: Value, index: int) -> Value:
-        number = _rational(value)
+        number = rational(value)
         if number is None:
-            raise UnreadableError("a root of something other than a rational number")
+            raise UndecidedError("a root of something other than a rational number")
+        bits = _bits(number)
+        self._spend(20 + bits / 16 if index > 2 or bits > 120 else 2 ** (bits / 3) / 100)
         if index == 2:
             outside, inside = _square_free(abs(number.numerator) * number.denominator)
             key = Monomial(int(number < 0), inside, ())
             return Value({key: Fraction(outside, number.denominator)} if number else {}, ONE)
         if number < 0 and index % 2 == 0:
-            raise UnreadableError("an even root of a negative number")
+            raise UndecidedError("an even root of a negative number")
         numerator, denominator = _integer_root(abs(number.numerator), index), _integer_root(number.denominator, index)
         if numerator is None or denominator is None:
-            raise UnreadableError("a higher root that is not rational")
+            raise UndecidedError("a higher root that is not rational")
         return Value({UNIT: Fraction(-numerator if number < 0 else numerator, denominator)} if number else {}, ONE)
 
     def _plus(self, left: Polynomial, right: Polynomial) -> Polynomial:
@@ -179,30 +223,44 @@ class Arithmetic:
 
     def _charge(self, *operands: Fraction) -> None:
         bits = sum(map(_bits, operands))
-        self._budget -= 1 + bits / 256
-        if bits > 2 * MAX_BITS or self._budget < 0:
+        if bits > 2 * MAX_BITS:
+            raise UnreadableError("too much to calculate", "too_large")
+        self._spend(1 + bits / 256)
+
+    def _spend(self, work: float) -> None:
+        self._budget -= work
+        if self._budget < 0:
             raise UnreadableError("too much to calculate", "too_large")
 
 
-def approximate(value: Value) -> complex | None:
-    """A float for a comparison with a tolerance; None where letters other than pi occur or the number overflows."""
-    try:
-        return _approximate(value.numerator) / _approximate(value.denominator)
-    except (OverflowError, ZeroDivisionError, ValueError):
-        return None
+def _of_rationals(name: str, numbers: list[Fraction]) -> Fraction:
+    first = numbers[0]
+    whole = all(number.denominator == 1 for number in numbers)
+    match name:
+        case "abs":
+            return abs(first)
+        case "floor":
+            return Fraction(math.floor(first))
+        case "ceil":
+            return Fraction(math.ceil(first))
+        case "min":
+            return min(numbers)
+        case "max":
+            return max(numbers)
+        case "factorial" if whole and 0 <= first <= MAX_FACTORIAL:
+            return Fraction(math.factorial(first.numerator))
+        case "binomial" if whole and 0 <= first <= MAX_FACTORIAL:
+            return Fraction(math.comb(first.numerator, numbers[1].numerator) if numbers[1] >= 0 else 0)
+        case "gcd" if whole:
+            return Fraction(math.gcd(*(number.numerator for number in numbers)))
+        case "lcm" if whole and sum(map(_bits, numbers)) <= MAX_BITS:
+            return Fraction(math.lcm(*(number.numerator for number in numbers)))
+        case _:
+            raise UndecidedError(name)
 
 
-def _approximate(polynomial: Polynomial) -> complex:
-    total = 0j
-    for key, coefficient in polynomial.items():
-        if any(name != "pi" for name, _ in key.powers):
-            raise ValueError("a letter has no number")
-        size = float(coefficient) * math.sqrt(key.radicand) * math.pi ** sum(power for _, power in key.powers)
-        total += size * (1j if key.imaginary else 1)
-    return total
-
-
-def _rational(value: Value) -> Fraction | None:
+def rational(value: Value) -> Fraction | None:
+    """The number that a value is, or None."""
     if value.denominator != ONE or value.numerator.keys() - {UNIT}:
         return None
     return value.numerator.get(UNIT, Fraction(0))
@@ -235,7 +293,7 @@ def _square_free(number: int) -> tuple[int, int]:
     if root * root == number:
         return root, 1
     if number > MAX_RADICAND:
-        raise UnreadableError("too large a number under a root", "too_large")
+        raise UndecidedError("too large a number under a root")
     outside, inside, rest, divisor = 1, 1, number, 2
     while divisor * divisor * divisor <= rest:
         while rest % (divisor * divisor) == 0:

@@ -1,50 +1,62 @@
-"""Reads one answer into the tree of `tree.py`: a recursive descent over a closed grammar, capped in length and depth."""
+"""Reads one answer into the tree of `tree.py`: lists, relations, sets, units and names around the arithmetic of `expression.py`.
+
+A recursive descent over a closed grammar, capped in length and depth. Nothing is looked up, evaluated or executed.
+"""
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
 
-from rlvr_verifiers.math.build import decimal, negated, operands, quotient, signed
-from rlvr_verifiers.math.lex import END, Token, clean, tokens
+from rlvr_verifiers.math.build import integer, negated, product, quotient, signed
+from rlvr_verifiers.math.expression import SETS, Expressions
+from rlvr_verifiers.math.lex import DEGREE, END, clean, tokens
 from rlvr_verifiers.math.tree import (
+    BaseNumber,
     Binding,
+    Choice,
     Collection,
-    Infinity,
+    Function,
+    Matrix,
     Node,
     Number,
-    PlusMinus,
-    Power,
     Product,
     Quantity,
-    Root,
+    Ratio,
+    Relation,
     Sequence,
-    Sum,
+    SetOperation,
+    Sign,
     Symbol,
     Text,
-    Union,
     UnreadableError,
 )
 from rlvr_verifiers.math.units import SCALES, is_power, is_unit_word, normal_unit
+from rlvr_verifiers.math.words import ANOTHER_CHOICE, BASE, CHOICE, LONE_CHOICE, as_words, base_of, normal_text, plain_words
 
 MAX_LENGTH = 2_000
 """Characters of one answer."""
-MAX_DEPTH = 40
-"""Nested brackets, fractions, roots and exponents."""
 MAX_UNIT_WORDS = 3
 
-_ONE = Number(Fraction(1))
-_WORDS = re.compile(r"[^\W\d_][^\W\d_' ,\-]*(?:[' ,\-]+[^\W\d_]+)*")
 _INTEGER = re.compile(r"-?\d{1,600}")
-_LETTERS = """alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau phi varphi
-chi psi omega"""
-_GREEK = frozenset(_LETTERS.split())
-_FRACTIONS = frozenset((r"\frac", r"\dfrac", r"\tfrac", r"\cfrac"))
-_INFINITIES = frozenset(("infinity", "inf", "oo"))
+_SIGNS: dict[str, Sign] = {"=": "=", r"\equiv": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!="}
+_MONEY = ("$", "€", "£")
+_CONSTANTS = ("pi", "e", "i")
+_SET_OPERATORS = {r"\cup": "union", "U": "union", "union": "union", r"\cap": "intersection", r"\setminus": "difference"}
+_HALVES = {"am": "am", "a.m": "am", "pm": "pm", "p.m": "pm"}
+_LEAD = re.compile(r"(?:\bis|[:=])\s*\Z", re.IGNORECASE)
+"""The end of a text that introduces a value: `\\text{The answer is } 28`."""
+_DENIAL = re.compile(r"\b(?:not|never|no|un\w+|wrong)\b|n't", re.IGNORECASE)
+_CLOCK_PART = re.compile(r"[0-5]\d")
 
 
 def parse(answer: str) -> Node:
     """The tree of an answer. Raises UnreadableError, and nothing else, whatever the text."""
+    return _parse(answer, labelled=True)
+
+
+def _parse(answer: str, *, labelled: bool) -> Node:
+    """`labelled`: it may begin with the letter of a choice."""
     if len(answer) > MAX_LENGTH:
         raise UnreadableError(f"an answer of {len(answer)} characters is over the limit of {MAX_LENGTH}", "too_large")
     text = clean(answer)
@@ -52,23 +64,45 @@ def parse(answer: str) -> Node:
         return Number(Fraction(int(text)))
     if not text:
         raise UnreadableError("the answer is empty")
-    words = _words(text)
-    if words is not None:
-        return words
+    if len(text) > MAX_LENGTH:
+        raise UnreadableError(f"an answer of {len(text)} characters is over the limit of {MAX_LENGTH}", "too_large")
+    node = plain_words(text) or (_choice(text) if labelled else None) or _based(text)
+    if node is not None:
+        return node
     found = tokens(text)
     if len(found) == 1 and found[0].kind == "text":
         return _parse_text(found[0].text)
-    return _Parser(found).answer()
+    return _Answers(found).answer()
 
 
-def _words(text: str) -> Text | None:
-    """Plain words, such as `east` or `not enough`; a lone letter and the names of constants are not words."""
-    if not _WORDS.fullmatch(text):
+def _choice(text: str) -> Node | None:
+    if lone := LONE_CHOICE.fullmatch(text):
+        return Symbol(lone[1])
+    match = CHOICE.fullmatch(text)
+    if match is None:
         return None
-    words = [word for word in re.split(r"[ ,]+", text.casefold()) if word not in ("and", "or")]
-    if not any(len(word) > 1 for word in words) or any(word == "pi" or word in _INFINITIES for word in words):
+    letter, content = match[1] or match[2], match[3]
+    if ANOTHER_CHOICE.search(content):
         return None
-    return Text(normal_text(text))
+    try:
+        return Choice(letter, _parse(content, labelled=False))
+    except UnreadableError:
+        return None
+
+
+def _based(text: str) -> Node | None:
+    match = BASE.fullmatch(text.replace(r"\text{A}", "A").replace(r"\,", "")) if "_" in text or "base" in text else None
+    if match is None:
+        return None
+    base = base_of(match[3] or match[4] or match[5])
+    return _in_base(match[1] + match[2], base) if base else None
+
+
+def _in_base(digits: str, base: int) -> BaseNumber:
+    stripped = digits.lstrip("-").lstrip("0") or "0"
+    if any(int(digit, 36) >= base for digit in stripped.replace(".", "", 1)):
+        raise UnreadableError(f"{digits[:40]!r} has digits that base {base} has not")
+    return BaseNumber(("-" if digits[0] == "-" else "") + stripped, base)
 
 
 def _parse_text(content: str) -> Node:
@@ -79,28 +113,17 @@ def _parse_text(content: str) -> Node:
         except UnreadableError:
             if not content.strip():
                 raise
-    return Text(normal_text(content))
+    return as_words(content)
 
 
-def normal_text(text: str) -> str:
-    return " ".join(text.casefold().split()).strip(" .!\"'")
-
-
-class _Parser:
-    def __init__(self, found: list[Token]) -> None:
-        self._tokens = found
-        self._position = 0
-        self._depth = 0
-        self._brackets = 0  # inside brackets a comma separates, outside it may group thousands
-        self._plus_minus = False
-
+class _Answers(Expressions):
     def answer(self) -> Node:
         items, alternatives = self._items()
         if self._peek() is not END:
             raise self._unexpected()
         return items[0] if len(items) == 1 else Collection(items, alternatives)
 
-    # -- lists, units, names --------------------------------------------------------------------------------------
+    # -- lists ----------------------------------------------------------------------------------------------------
 
     def _items(self, *, group: bool = False) -> tuple[tuple[Node, ...], bool]:
         """Items up to something that joins no more, and whether an "or" joined them.
@@ -110,17 +133,15 @@ class _Parser:
         items: list[Node] = []
         alternatives, outside = False, self._plus_minus
         while True:
-            name = self._bound_name()
             self._plus_minus = False
-            value = self._unions()
-            if group and name is None and not items and self._peek().text in (")", "]", "}"):
+            value = self._item()
+            if group and not items and self._at(")", "]", "}"):
                 self._plus_minus = self._plus_minus or outside
                 return (value,), False
-            values = (signed(value, 1), signed(value, -1)) if self._plus_minus else (value,)
-            items += values if name is None else (Binding(name, value) for value in values)
+            items += _both_signs(value) if self._plus_minus else (value,)
             joiners = self._joiners()
             alternatives = alternatives or "or" in joiners
-            if not joiners:
+            if not joiners or self._peek() is END:
                 self._plus_minus = outside
                 return tuple(items), alternatives
 
@@ -128,326 +149,286 @@ class _Parser:
         found: list[str] = []
         while (token := self._peek()) is not END:
             word = token.text.casefold().strip(" ,") or "," if token.kind in ("word", "text") else token.text
-            if word not in ("and", "or", ",", ";"):
+            if word not in ("and", "or", ",", ";", "\\\\"):
                 break
             found.append(word)
             self._position += 1
         return found
 
-    def _bound_name(self) -> str | None:
-        token = self._peek()
-        a_name = (token.kind == "word" and len(token.text) == 1) or (token.kind == "command" and token.text[1:] in _GREEK)
-        if a_name and self._peek(1).text in ("=", r"\in"):
-            self._position += 2
-            return token.text.lstrip("\\")
-        return None
+    # -- relations ------------------------------------------------------------------------------------------------
 
-    def _unions(self) -> Node:
-        parts = [self._quantity()]
-        while self._take(r"\cup"):
-            parts.append(self._quantity())
-        return parts[0] if len(parts) == 1 else Union(tuple(parts))
+    def _item(self) -> Node:
+        start = self._position
+        self._take(r"\approx")
+        sides, signs = [self._set()], list[Sign]()
+        called = self._called(start)
+        while self._peek() is not END:
+            if self._take(r"\in"):
+                return Binding(_name(sides[0], called) or self._not_a_name(), self._set())
+            if self._at(r"\approx"):
+                self._position += 1
+                approximation = self._set()
+                if _name(sides[-1], called) is not None and not signs:
+                    return Binding(_name(sides[-1], called) or "", approximation)
+                break
+            sign = _SIGNS.get(self._peek().text) if self._peek().kind in ("mark", "command") else None
+            if sign is None:
+                break
+            self._position += 1
+            sides.append(self._set())
+            signs.append(sign)
+        return _related(sides, signs, called)
+
+    def _called(self, start: int) -> str | None:
+        """`f(x)` where the side just read is nothing but that."""
+        texts = [token.text for token in self._tokens[start : self._position]]
+        if len(texts) < 4 or len(texts) > 8 or texts[1] != "(" or texts[-1] != ")" or not texts[0].isalpha():
+            return None
+        inner = texts[2:-1]
+        return "".join(texts) if all(text == "," or (text.isalpha() and len(text) == 1) for text in inner) else None
+
+    def _not_a_name(self) -> str:
+        raise UnreadableError("only a name is an element of something")
+
+    # -- sets, ratios, quantities ---------------------------------------------------------------------------------
+
+    def _set(self) -> Node:
+        left = self._quantity()
+        while self._peek() is not END:
+            operator = _SET_OPERATORS.get(self._peek().text)
+            if operator is None and isinstance(left, SETS) and self._at("-"):
+                operator = "difference"
+            if operator is None or not isinstance(left, (*SETS, Symbol, Function)):
+                break
+            self._position += 1
+            left = SetOperation(operator, left, self._quantity())  # type: ignore[arg-type]
+        return left
 
     def _quantity(self) -> Node:
         token = self._peek()
-        if token.kind == "text" and len(token.text.strip()) > 1:
-            self._position += 1
-            return _parse_text(token.text)
-        negative = token.text == "-" and self._peek(1).text in ("$", r"\$")
+        if token.kind == "text":
+            return self._text()
+        negative = token.text == "-" and self._peek(1).text in _MONEY
         self._position += negative
-        money = self._peek().text in ("$", r"\$")
-        self._position += money
+        money = self._peek().text if self._at(*_MONEY) else ""
+        self._position += bool(money)
+        start = self._position
         value = self._sum()
+        if isinstance(value, SETS):
+            return value
+        if self._at("_") and isinstance(value, Number):
+            return self._base(start)
+        if self._at(":") and self._peek(1) is not END:
+            return self._ratio(value, start)
         if negative:
             value = negated(value)
-        if self._peek().text in SCALES and not self._brackets:
-            value = Product((value, Number(Fraction(SCALES[self._next().text]))))
+        if self._peek().text.strip() in SCALES and not self._brackets:
+            scale = Number(Fraction(SCALES[self._next().text.strip()]), "scientific")
+            value = product((value, scale))
+        return self._with_unit(value, money)
+
+    def _with_unit(self, value: Node, money: str) -> Node:
         unit = self._unit()
-        if "_" in unit and not isinstance(value, Number):
-            raise UnreadableError("only a number has a base")
         if money:
-            if unit not in ("", "$"):
+            if unit not in ("", money) and not unit.startswith("per "):
                 raise UnreadableError(f"an amount of money with the unit {unit!r}")
-            unit = "$"
+            unit = money
+        if unit in ("am", "pm") and isinstance(value, Number):
+            return Ratio((value, integer(0)), unit, clock=True)
         return Quantity(value, unit) if unit else value
+
+    def _text(self) -> Node:
+        r"""`\text{...}`: an answer by itself, or the beginning of a longer text."""
+        first = self._next()
+        if (
+            _LEAD.search(first.text)
+            and not _DENIAL.search(first.text)
+            and self._peek() is not END
+            and self._peek().kind != "text"
+        ):
+            return Binding(normal_text(first.text), self._quantity())
+        node = _parse_text(first.text)
+        words = [first.text]
+        while self._peek().kind in ("text", "word") and self._peek().text.strip(" ,").casefold() not in ("and", "or"):
+            words.append(self._next().text)
+        return node if len(words) == 1 else as_words(" ".join(words))
+
+    def _base(self, start: int) -> Node:
+        self._position += 1
+        base = base_of(self._subscript())
+        digits = "".join(token.text for token in self._tokens[start : self._position] if token.kind == "number")
+        first = self._tokens[start]
+        if (
+            not base
+            or first.kind != "number"
+            or not first.text.replace(".", "", 1).isdigit()
+            or self._tokens[start + 1].text != "_"
+        ):
+            raise UnreadableError(f"{digits[:40]!r} is not a number in a base")
+        return _in_base(first.text, base)
+
+    def _ratio(self, first: Node, start: int) -> Node:
+        parts, clock = [first], self._tokens[start].kind == "number" and self._position == start + 1
+        while self._take(":"):
+            token = self._peek()
+            begin = self._position
+            parts.append(self._product())
+            single = self._position == begin + 1 and token.kind == "number"
+            clock = clock and single and _CLOCK_PART.fullmatch(token.text) is not None
+        half = _HALVES.get(normal_text(self._peek().text), "") if self._peek().kind in ("text", "word") else ""
+        self._position += bool(half)
+        if (half and not clock) or len(parts) > 4:
+            raise self._unexpected()
+        return Ratio(tuple(parts), half, clock)  # type: ignore[arg-type]
 
     def _unit(self) -> str:
         words: list[str] = []
-        while True:
-            token = self._peek()
+        while (token := self._peek()) is not END:
             text = token.text.strip()
-            if token.kind == "text" and text and text.strip(" ,").casefold() not in ("and", "or"):
-                words.extend(word.rstrip(".,") or word for word in text.casefold().split())
-            elif token.kind == "word" and len(text) > 1 and text.casefold() not in ("and", "or"):
-                words.append(text.casefold())
-            elif text in ("%", r"\%", "$", r"\$", r"\circ"):
-                words.append(text.lstrip("\\"))
-            elif text == "^" and self._degree_follows():
-                words.append("degree")
-            elif text in ("^", "_") and (words or text == "_"):
-                words.append(self._unit_suffix(text))
+            lower = text.casefold()
+            if token.kind == "text" and text.strip(" ,") and lower.strip(" ,") not in ("and", "or"):
+                words.extend(word.strip(".,()") or word for word in lower.replace("/", " per ").split())
+            elif token.kind == "word" and len(text) > 1 and lower not in ("and", "or", "union"):
+                words.append(lower)
+            elif text in ("%", "$", "€", "£", DEGREE, '"'):
+                words.append(text)
+            elif text == "^" and words:
+                words.append(self._unit_power())
             elif text == "/" and (words or self._peek(1).kind == "text"):
                 words.append("per")
+            elif text == r"\pmod":
+                words.append(self._modulus())
             else:
                 break
             self._position += 1
         if not words:
             return ""
-        if len(words) > MAX_UNIT_WORDS or not all(is_unit_word(word) for word in words):
+        if sum(not is_power(word) for word in words) > MAX_UNIT_WORDS or not all(is_unit_word(word) for word in words):
             raise UnreadableError(f"{' '.join(words)[:60]!r} is not a unit")
         if all(is_power(word) for word in words):
             raise UnreadableError(f"{words[0]!r} without a unit")
         return normal_unit(words)
 
-    def _degree_follows(self) -> bool:
-        if self._peek(1).text == r"\circ":
-            self._position += 1
-            return True
-        if self._peek(1).text == "{" and self._peek(2).text == r"\circ" and self._peek(3).text == "}":
-            self._position += 3
-            return True
-        return False
-
-    def _unit_suffix(self, mark: str) -> str:
-        """The `^2` of `cm^2`, the `_8` of a number in base 8; leaves its last token to the caller."""
+    def _unit_power(self) -> str:
+        """The `^2` of `cm^2`; leaves its last token to the caller."""
         braced = self._peek(1).text == "{"
         number = self._peek(1 + braced)
         if not number.text.isdigit() or len(number.text) > 2 or (braced and self._peek(3).text != "}"):
             raise self._unexpected()
         self._position += 3 if braced else 1
-        return f"{mark}{number.text}"
+        return f"^{number.text}"
 
-    # -- arithmetic -----------------------------------------------------------------------------------------------
-
-    def _sum(self) -> Node:
-        terms = [self._signed_term(self._take_sign())]
-        while (sign := self._take_sign()) is not None:
-            terms.append(self._signed_term(sign))
-        return terms[0] if len(terms) == 1 else Sum(operands(*terms))
-
-    def _take_sign(self) -> str | None:
-        """The product of a run of signs; `\\mp` is the opposite of `\\pm`."""
-        sign: str | None = None
-        while (text := self._peek().text) in ("+", "-", r"\pm", r"\mp"):
-            self._position += 1
-            negative = (sign in ("-", r"\mp")) != (text in ("-", r"\mp"))
-            both = r"\pm" in (sign, text) or r"\mp" in (sign, text)
-            sign = (r"\mp" if negative else r"\pm") if both else ("-" if negative else "+")
-        return sign
-
-    def _signed_term(self, sign: str | None) -> Node:
-        term = self._product()
-        if sign in (r"\pm", r"\mp"):
-            self._plus_minus = True
-            operands(term)
-            return PlusMinus(term if sign == r"\pm" else negated(term))
-        return negated(term) if sign == "-" else term
-
-    def _product(self) -> Node:
-        factors = [self._power()]
-        while True:
-            if self._take("*", r"\cdot", r"\times"):
-                factors.append(self._signed_factor())
-            elif self._peek().text in ("/", r"\div") and self._peek(1).kind != "text":
-                self._position += 1
-                factors.append(quotient(factors.pop() if len(factors) == 1 else _ONE, self._signed_factor()))
-            elif self._starts_factor():
-                factors.append(self._power())
-            else:
-                return factors[0] if len(factors) == 1 else Product(operands(*factors))
-
-    def _signed_factor(self) -> Node:
-        return negated(self._power()) if self._take("-") else self._power()
-
-    def _starts_factor(self) -> bool:
-        """Whether the next token multiplies what stands before it: `2x`, `3\\sqrt2`, `2(a+1)`."""
-        token = self._peek()
-        if token.kind == "word":
-            attached = self._position > 0 and self._tokens[self._position - 1].end == token.start
-            return (
-                len(token.text) == 1
-                or token.text == "pi"
-                or (attached and len(token.text) == 2 and not is_unit_word(token.text, known=True))
-            )
-        if token.kind == "command":
-            return token.text in _FRACTIONS or token.text in (r"\sqrt", r"\boxed") or token.text[1:] in _GREEK
-        return token.text in ("(", "{")
-
-    def _power(self) -> Node:
-        base = self._primary()
-        if (
-            self._peek().text != "^"
-            or self._peek(1).text == r"\circ"
-            or (self._peek(1).text == "{" and self._peek(2).text == r"\circ")
-        ):
-            return base
-        self._position += 1
-        negative = self._take("-")
-        exponent = self._argument(whole_number=True)
-        if self._peek().text == "^":
-            raise UnreadableError("two exponents in a row")
-        operands(base, exponent)
-        return Power(base, negated(exponent) if negative else exponent)
-
-    def _primary(self) -> Node:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise UnreadableError(f"nested deeper than {MAX_DEPTH}", "too_large")
-        try:
-            token = self._next()
-            if token.kind == "number":
-                return self._number(token)
-            if token.kind == "word":
-                return self._letters(token)
-            if token.kind == "command":
-                return self._command(token)
-            if token.text in ("(", "[", "{", r"\{"):
-                return self._bracketed(token.text)
-            if token.kind == "text" and token.text.strip() in ("i", "e"):
-                return Symbol(token.text.strip())
-            self._position -= 1
+    def _modulus(self) -> str:
+        r"""The 7 of `3 \pmod{7}`; leaves its last token to the caller."""
+        braced = self._peek(1).text == "{"
+        number = self._peek(1 + braced)
+        if number.kind != "number" or (braced and self._peek(3).text != "}"):
             raise self._unexpected()
-        finally:
-            self._depth -= 1
+        self._position += 3 if braced else 1
+        return f"_mod{number.text}"
 
-    def _number(self, token: Token) -> Node:
-        digits = token.text if self._brackets else token.text + self._thousands(token)
-        value = decimal(digits)
-        exponent = self._scientific(token)
-        if exponent is not None:
-            return Product((Number(value), Power(Number(Fraction(10)), Number(Fraction(exponent)))))
-        if "." in token.text:
-            return Number(value)
-        return self._mixed(value)
+    # -- brackets -------------------------------------------------------------------------------------------------
 
-    def _thousands(self, token: Token) -> str:
-        """The groups of `1,000,000`: right after one another, three digits each, the first one to three and not 0."""
-        if not re.fullmatch(r"[1-9]\d{0,2}", token.text):
-            return ""
-        groups, end, position = "", token.end, self._position
-        while self._peek().text == "," and self._peek().start == end and self._peek(1).start == end + 1:
-            group = self._peek(1)
-            if group.kind != "number" or not re.fullmatch(r"\d{3}(?:\.\d+)?", group.text):
-                break
-            groups += group.text
-            end = group.end
-            self._position += 2
-            if "." in group.text:
-                break
-        if self._peek().text == "," and self._peek().start == end and self._peek(1).start == end + 1:
-            self._position = position  # `1,000,20` groups nothing: it is a list
-            return ""
-        return groups
+    def _bracketed(self, opening: str, *, several: bool = False) -> Node:
+        if opening == r"\{":
+            return self._braces()
+        state = self._brackets, self._bars
+        self._brackets, self._bars = 0 if opening == "{" else self._brackets + 1, 0
+        node = self._nested_rows() if opening == "[" and self._at("[") else self._group(opening)
+        self._brackets, self._bars = state
+        return node
 
-    def _scientific(self, token: Token) -> int | None:
-        """The 5 of `1.2e5`, `1.2E+5`."""
-        mark, after = self._peek(), self._peek(1)
-        if mark.text not in ("e", "E") or mark.start != token.end or after.start != mark.end:
-            return None
-        sign = after.text if after.text in ("+", "-") else ""
-        digits = self._peek(1 + len(sign))
-        if digits.kind != "number" or not digits.text.isdigit() or len(digits.text) > 6:
-            return None
-        self._position += 2 + len(sign)
-        return int(sign + digits.text)
-
-    def _mixed(self, whole: Fraction) -> Node:
-        r"""A whole number, and the proper fraction of a mixed one behind it: `2\frac13`, `2 1/3`."""
-        number = Number(whole)
-        if self._peek().text in _FRACTIONS:
-            part = self._primary()
-            proper = isinstance(part, Number) and 0 < part.value < 1
-            return Number(whole + part.value) if isinstance(part, Number) and proper else Product(operands(number, part))
-        if self._peek().kind == "number" and self._peek(1).text == "/" and self._peek(2).kind == "number":
-            numerator, denominator = self._peek().text, self._peek(2).text
-            if numerator.isdigit() and denominator.isdigit() and 0 < int(numerator) < int(denominator):
-                self._position += 3
-                return Number(whole + Fraction(int(numerator), int(denominator)))
-        return number
-
-    def _letters(self, token: Token) -> Node:
-        word = token.text
-        if word == "pi" or len(word) == 1:
-            return Symbol(word)
-        if word in _INFINITIES:
-            return Infinity()
-        if word == "sqrt" and self._peek().text in ("(", "{"):
-            return Root(2, *operands(self._argument()))
-        if len(word) == 2 and not is_unit_word(word, known=True):
-            self._position -= 1  # one letter now, the other as a factor of its own: the exponent of `ab^2` is b's
-            self._tokens[self._position] = Token("word", word[1], token.start + 1, token.end)
-            return Symbol(word[0])
-        raise UnreadableError(f"{word[:40]!r} is not part of an expression")
-
-    def _command(self, token: Token) -> Node:
-        command = token.text
-        if command in _FRACTIONS:
-            return quotient(self._argument(), self._argument())
-        if command == r"\sqrt":
-            return Root(self._root_index(), *operands(self._argument(whole_number=True)))
-        if command == r"\infty":
-            return Infinity()
-        if command in (r"\emptyset", r"\varnothing"):
-            return Collection(())
-        if command == r"\boxed" and self._peek().text == "{":
-            return self._argument()
-        if command[1:] in _GREEK:
-            return Symbol(command[1:])
-        raise UnreadableError(f"{command[:40]!r} is outside the grammar")
-
-    def _root_index(self) -> int:
-        if not self._take("["):
-            return 2
-        token = self._next()
-        if not token.text.isdigit() or not 2 <= int(token.text[:4]) <= 64 or not self._take("]"):
-            raise UnreadableError("a root's index must be a number from 2 to 64")
-        return int(token.text)
-
-    def _argument(self, *, whole_number: bool = False) -> Node:
-        r"""One TeX argument: a group, or a single token, of which a number gives one digit: `\frac12`."""
-        token = self._peek()
-        if token.kind == "number" and not whole_number and len(token.text) > 1:
-            first = token.text[0]
-            self._tokens[self._position] = Token("number", token.text[1:], token.start + 1, token.end)
-            if not first.isdigit() or not self._peek().text.isdigit():
-                raise self._unexpected()
-            return Number(Fraction(int(first)))
-        if token.kind == "number":
-            return Number(decimal(self._next().text))
-        return self._primary()
-
-    def _bracketed(self, opening: str) -> Node:
-        brackets, self._brackets = self._brackets, 0 if opening == "{" else self._brackets + 1
-        items = () if opening == r"\{" and self._peek().text == r"\}" else self._items(group=opening != r"\{")[0]
+    def _group(self, opening: str) -> Node:
+        items = self._items(group=True)[0]
+        if len(items) == 1 and self._at(r"\over", r"\choose"):
+            infix = self._next().text
+            below = self._items(group=True)[0][0]
+            items = (quotient(items[0], below) if infix == r"\over" else Function("binomial", (items[0], below)),)
         closing = self._next().text
-        self._brackets = brackets
-        if opening + closing == r"\{\}":
-            return Collection(items)
         if opening + closing in ("{}", "()", "[]") and len(items) == 1:
-            return next(iter(items))
+            return items[0]
         if opening + closing == "{}":
-            return Collection(items)
+            return Collection(items, braces=True)
         if opening in "([" and closing in (")", "]") and len(items) > 1:
             return Sequence(opening + closing, items)
         raise UnreadableError(f"{opening!r} is closed by {closing[:10]!r}")
 
-    # -- tokens ---------------------------------------------------------------------------------------------------
+    def _nested_rows(self) -> Node:
+        """`[[1, 2], [3, 4]]`: a matrix."""
+        rows: list[tuple[Node, ...]] = []
+        while self._take("["):
+            row = self._items()[0]
+            self._expect("]")
+            rows.append(row)
+            self._take(",")
+        self._expect("]")
+        if len({len(row) for row in rows}) != 1 or len(rows) < 2:
+            raise UnreadableError("the rows of a matrix have different lengths")
+        return Matrix(tuple(rows))
 
-    def _peek(self, ahead: int = 0) -> Token:
-        position = self._position + ahead
-        return self._tokens[position] if position < len(self._tokens) else END
+    def _braces(self) -> Node:
+        r"""A set: `\{1, 2\}`, or `\{x \mid x > 2\}`, which is its condition."""
+        if self._take(r"\}"):
+            return Collection((), braces=True)
+        state = self._brackets, self._bars
+        self._brackets, self._bars = self._brackets + 1, 0
+        builder = self._builder()
+        items, alternatives = self._items()
+        self._expect(r"\}")
+        self._brackets, self._bars = state
+        if builder:
+            return items[0] if len(items) == 1 else Collection(items, alternatives)
+        return Collection(items, braces=True)
 
-    def _next(self) -> Token:
-        token = self._peek()
-        if token is END:
-            raise UnreadableError("the answer ends too early")
-        self._position += 1
-        return token
+    def _builder(self) -> bool:
+        r"""Skips the `x \mid` or `x \in \mathbb{R} :` of a set-builder."""
+        if self._peek().kind != "word" or len(self._peek().text) != 1:
+            return False
+        ahead = 1
+        if self._peek(1).text == r"\in":
+            ahead = 6
+            if self._peek(2).text != r"\mathbb" or self._peek(4).text != "R":
+                return False
+        if self._peek(ahead).text not in ("|", ":"):
+            return False
+        self._position += ahead + 1
+        return True
 
-    def _take(self, *texts: str) -> bool:
-        taken = self._peek().text in texts
-        self._position += taken
-        return taken
 
-    def _unexpected(self) -> UnreadableError:
-        return UnreadableError(f"unexpected {self._peek().text[:40]!r}")
+def _both_signs(value: Node) -> tuple[Node, ...]:
+    if isinstance(value, Binding):
+        return tuple(Binding(value.name, signed(value.value, sign)) for sign in (1, -1))
+    if isinstance(value, Relation):
+        return tuple(Relation(tuple(signed(side, sign) for side in value.sides), value.signs) for sign in (1, -1))
+    return signed(value, 1), signed(value, -1)
+
+
+def _name(node: Node, called: str | None) -> str | None:
+    """The name that a side of an equation is, such as `x`, `f(x)`, `AB`, `(x,y)` or `Area`."""
+    match node:
+        case Symbol(name):
+            return None if name in _CONSTANTS else name
+        case Sequence(_, items) if all(isinstance(item, Symbol) for item in items):
+            return f"({','.join(item.name for item in items if isinstance(item, Symbol))})"
+        case Text(text):
+            return text
+        case Product(factors) if called is None:
+            names = [factor.name for factor in factors if isinstance(factor, Symbol)]
+            return "".join(names) if len(names) == len(factors) and all(name.isupper() for name in names) else None
+        case _:
+            return called
+
+
+def _related(sides: list[Node], signs: list[Sign], called: str | None) -> Node:
+    if not signs:
+        return sides[0]
+    if set(signs) == {"="}:
+        name = _name(sides[0], called)
+        if name is not None:
+            value = sides[1] if len(sides) == 2 else Relation(tuple(sides[1:]), tuple(signs[1:]))
+            return Binding(name, value)
+        if len(sides) == 2 and isinstance(sides[1], Symbol) and isinstance(sides[0], Number):
+            reverse = _name(sides[1], None)
+            if reverse is not None:
+                return Binding(reverse, sides[0])
+    return Relation(tuple(sides), tuple(signs))

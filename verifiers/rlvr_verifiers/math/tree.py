@@ -18,14 +18,21 @@ class UnreadableError(ValueError):
         return UnreadableError, (str(self), self.reason)
 
 
+Written = Literal["integer", "decimal", "fraction", "scientific", "quotient"]
+"""How a number was written; `quotient` is a fraction that is whole, such as 84/2, and so a division left to do."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Number:
     value: Fraction
+    written: Written = dataclasses.field(default="integer", compare=False)
+    places: int = dataclasses.field(default=0, compare=False)
+    """Of a decimal: digits behind the point."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Symbol:
-    """A letter, or a named constant such as pi. `i` is the imaginary unit."""
+    """A letter, or a named constant: `pi`, `e`, `i` (the imaginary unit). `x_1` is a name of its own."""
 
     name: str
 
@@ -73,16 +80,44 @@ class Power:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Root:
+    """The principal root; of a negative number and an odd index the real one."""
+
     index: int
     radicand: Node
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Function:
+    """One of FUNCTIONS in `functions.py`, of one or two arguments. `log` has its base as the second."""
+
+    name: str
+    arguments: tuple[Node, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Quantity:
-    """A value with a unit in normal form: `%`, `$`, `degree`, `cm`, `inch^2`, `base 8`."""
+    """A value with a unit in normal form: `%`, `$`, `degree`, `cm`, `inch^2`."""
 
     value: Node
     unit: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BaseNumber:
+    """Digits in a number base other than by default: `2A_{16}`."""
+
+    digits: str
+    base: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ratio:
+    """`2:3`, or a time of day such as `4:30 pm`: two or three parts."""
+
+    parts: tuple[Node, ...]
+    half: Literal["", "am", "pm"] = ""
+    clock: bool = False
+    """Written as a time may be, with two digits in every part but the first: only equal to the same time."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,6 +125,16 @@ class Text:
     """Words, case folded."""
 
     text: str
+    letters: str = dataclasses.field(default="", compare=False)
+    """The word as it was written, where it is so short that it may be a product of letters."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """A letter and what it stands for: `(B) 42`."""
+
+    letter: str
+    content: Node
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,21 +151,45 @@ class Collection:
 
     items: tuple[Node, ...]
     alternatives: bool = False
+    braces: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Union:
-    """Intervals or sets joined by a cup."""
+class Reals:
+    r"""`\mathbb{R}`."""
 
-    parts: tuple[Node, ...]
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SetOperation:
+    """Union, intersection or difference of intervals and sets, taken from left to right."""
+
+    operator: Literal["union", "intersection", "difference"]
+    left: Node
+    right: Node
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Matrix:
+    rows: tuple[tuple[Node, ...], ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Binding:
-    """`x = 5` or `x in [1, 2]`."""
+    """`x = 5`, `f(x) = x^2` or `x in [1, 2]`: an answer with its name."""
 
     name: str
     value: Node
+
+
+Sign = Literal["=", "<", ">", "<=", ">=", "!="]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Relation:
+    """An equation or inequality, or a chain of them: `sides` has one more than `signs`."""
+
+    sides: tuple[Node, ...]
+    signs: tuple[Sign, ...]
 
 
 Node = (
@@ -134,10 +203,20 @@ Node = (
     | PlusMinus
     | Power
     | Root
+    | Function
     | Quantity
+    | BaseNumber
+    | Ratio
     | Text
+    | Choice
     | Sequence
     | Collection
-    | Union
+    | Reals
+    | SetOperation
+    | Matrix
     | Binding
+    | Relation
 )
+
+Arithmetic = Number | Symbol | Infinity | Sum | Product | Quotient | Negation | PlusMinus | Power | Root | Function
+"""What one can calculate with."""

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 
 _SPELLINGS = {
-    "degree": "degree degrees deg degs circ",
+    "degree": "degree degrees deg degs",
     "$": "$ dollar dollars usd",
+    "€": "€ euro euros",
+    "£": "£",
     "%": "% percent pct",
     "cent": "cent cents",
-    "inch": "inch inches in",
+    "inch": 'inch inches in "',
     "foot": "foot feet ft",
     "mile": "mile miles mi",
     "yard": "yard yards yd",
@@ -35,17 +37,29 @@ _SPELLINGS = {
     "day": "day days",
     "unit": "unit units",
     "mph": "mph",
+    "kph": "kph km/h",
+    "newton": "n newton newtons",
+    "joule": "j joule joules",
+    "watt": "w watt watts",
+    "volt": "v volt volts",
+    "ampere": "a ampere amperes",
+    "kelvin": "k kelvin",
     "am": "am a.m. a.m",
     "pm": "pm p.m. p.m",
 }
 _NORMAL = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+_COMPOUND = {"mile per hour": "mph", "km per hour": "kph", "m per second": "m per s", "km per h": "kph"}
 _POWERS = {"square": "^2", "squared": "^2", "sq": "^2", "cubic": "^3", "cubed": "^3"}
-_OTHER_WORDS = """a about above after all also an and approximately are around at be because before below but by can cannot
-could divided dozen each either else equal equals exactly factorial false fifths followed for from greater half halves hundred
-hundredths if infinity into is isn't it less let ln log maybe mean means million billion trillion minus mod modulo more most
-multiplied must negative never no none nor not of off or over perhaps plus point possibly power quarter quarters remainder
-repeating root same since sin cos tan so sixths sqrt tenths than that the then there thirds thousand thousandths thus times to
-true twice undefined unless until up we when where which while with without wrong you"""
+_OTHER_WORDS = """a about above additional after all almost also an and approximately are around at be because before below billion
+billionth bn but by can cannot cos could crore crores cube cuberoot divided double doubled dozen each eighth eighths
+either else equal equals estimate estimated exactly extra factorial false fewer fifth fifths followed for fourth fourths
+from googol greater gross guess half halved halves hundred hundredth hundredths if infinity into inverse inversed is isn't
+it lakh lakhs less let ln log maximum maybe mean means mil million millionth millionths minimum minus mn mod modulo more
+most multiplied must nearly negative never ninth ninths no none nor not of off or over percentile perhaps plus point
+positive possibly power probably quarter quarters raised reciprocal remainder remaining repeating root roughly rounded
+same score seventh sevenths sin since sixth sixths so sqrt squareroot squares tan tenth tenths than that the then there
+third thirds thousand thousandths thus times to trillion triple tripled true twice undefined unknown unless until up we
+when where which while with without wrong you"""
 _NEVER = frozenset(_OTHER_WORDS.split())
 
 
@@ -71,7 +85,8 @@ def normal_unit(words: Sequence[str]) -> str:
     """`["square", "inches"]` and `["inch", "^2"]` to `inch^2`; an unknown noun loses its plural s."""
     named = [word for word in words if not is_power(word)]
     power = next((_POWERS.get(word, word) for word in words if is_power(word)), "")
-    return " ".join(_NORMAL.get(word) or _singular(word) for word in named) + power
+    unit = " ".join(_NORMAL.get(word) or _singular(word) for word in named)
+    return _COMPOUND.get(unit, unit) + power
 
 
 def _singular(word: str) -> str:

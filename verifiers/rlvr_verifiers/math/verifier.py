@@ -2,66 +2,104 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import re
+from collections import deque
 
-from rlvr_verifiers.answers import Stated, stated_answer
+from rlvr_verifiers.answers import MAX_ANSWER, Stated, stated_answer
 from rlvr_verifiers.arguments import ArgumentReader, clip
 from rlvr_verifiers.math.compare import check_value, compare
-from rlvr_verifiers.math.parse import parse
+from rlvr_verifiers.math.parse import MAX_LENGTH, parse
+from rlvr_verifiers.math.policy import CHOICES, DEFAULT, Policy
 from rlvr_verifiers.math.tree import Collection, Node, UnreadableError
-from rlvr_verifiers.response import after_reasoning, turn_text
+from rlvr_verifiers.response import MAX_SCANNED, after_reasoning, turn_text
 from rlvr_verifiers.types import Completion, Score, Task
+
+_NOTHING_STATED = "no complete \\boxed{}, ####, <answer>, 'Answer:' or bold last line after the reasoning"
 
 
 class Math:
     reasons = frozenset({"ok", "no_answer", "unparsed", "hedge", "mismatch", "type_mismatch", "too_large", "verifier_error"})
 
     def check_task(self, task: Task) -> str | None:
-        _tolerance(task)
-        gold = _gold(task.answer)
-        return (
-            f"the gold answer cannot be read: {gold}: {clip(task.answer, 80)!r}"
-            if isinstance(gold, UnreadableError)
-            else None
-        )
+        _arguments(task)
+        gold = read_gold(task.answer)
+        if isinstance(gold, UnreadableError):
+            return f"the gold answer cannot be read: {gold}: {clip(task.answer, 80)!r}"
+        return None
 
     def score(self, task: Task, completion: Completion) -> Score:
         text = turn_text(completion)
+        policy, pattern = _arguments(task)
         truncated = completion.finish_reason != "stop"
-        return verify(text or "", task.answer, truncated=truncated, tolerance=_tolerance(task))
+        return verify(text or "", task.answer, policy=policy, pattern=pattern, truncated=truncated)
 
 
-def verify(response: str, gold: str, *, truncated: bool = False, tolerance: float = 0.0) -> Score:
+def verify(
+    response: str,
+    gold: str,
+    *,
+    policy: Policy = DEFAULT,
+    pattern: re.Pattern[str] | None = None,
+    truncated: bool = False,
+    tolerance: float | None = None,
+) -> Score:
     """Judges the answer that a response states. Never raises; bounded in time whatever the text; thread-safe.
 
-    `gold` is the answer alone. `truncated`: the token limit ended the response, so an answer at its very end may be cut.
-    `tolerance` is relative to the gold. A gold that cannot be read gives value None: find it with `check_task` at load.
+    gold: the answer alone. One that cannot be read gives value None: find it with `check_task` at load.
+    policy: what counts as equal where that is a matter of taste; `tolerance` is a short way to set its tolerance alone.
+    pattern: the task's own form of answer, the first group of its last match. It replaces the built-in search.
+    truncated: the token limit ended the response, so an answer at its very end may be cut.
     """
-    expected = _gold(gold)
+    if tolerance is not None:
+        policy = dataclasses.replace(policy, tolerance=tolerance)
+    try:
+        return _verdict(response, gold, policy, pattern, truncated)
+    except Exception as error:  # a defect of ours must be seen, and must not cost a rollout
+        explanation = f"a defect of the math verifier: {type(error).__name__}: {clip(str(error), 200)}"
+        return Score(value=None, passed=False, reason="verifier_error", explanation=explanation)
+
+
+def _verdict(response: str, gold: str, policy: Policy, pattern: re.Pattern[str] | None, truncated: bool) -> Score:
+    expected = read_gold(gold)
     if isinstance(expected, UnreadableError):
         explanation = f"the gold answer {clip(gold, 80)!r} cannot be read: {expected}"
         return Score(value=None, passed=False, reason="verifier_error", explanation=explanation)
     text = after_reasoning(response)
-    stated = None if text is None else stated_answer(text, truncated=truncated)
+    stated = None if text is None else _stated(text, pattern, truncated)
     if stated is None:
-        return _judged("no_answer", "no complete \\boxed{}, ####, <answer> or 'Answer:' after the reasoning")
+        return _judged("no_answer", _NOTHING_STATED)
     shown = ", ".join(part[:200] for part in stated.parts)
     try:
-        verdict = compare(expected, _read(stated), tolerance=tolerance)
+        verdict = compare(expected, read_stated(stated), policy)
     except UnreadableError as problem:
-        return _judged(problem.reason, f"{clip(shown, 100)!r}: {problem}", shown)
+        return _judged("hedge" if stated.hedged else problem.reason, f"{clip(shown, 100)!r}: {problem}", shown)
     return _judged(verdict, f"{clip(shown, 100)!r} against the gold {clip(gold, 100)!r}", shown)
 
 
-def _read(stated: Stated) -> Node:
-    """One answer, or the list that several boxes make up."""
+def _stated(text: str, pattern: re.Pattern[str] | None, truncated: bool) -> Stated | None:
+    if pattern is None:
+        return stated_answer(text, truncated=truncated)
+    matches = deque(pattern.finditer(text[-MAX_SCANNED:]), maxlen=1)
+    if not matches:
+        return None
+    last = matches[0]
+    found = last[1] if pattern.groups else last[0]
+    return Stated((found[: MAX_ANSWER + 1],)) if found else None
+
+
+def read_stated(stated: Stated) -> Node:
+    """One answer, or the list that several boxes make up. Raises UnreadableError."""
     if len(stated.parts) == 1:
         return parse(stated.parts[0])
+    if sum(map(len, stated.parts)) > MAX_LENGTH:
+        raise UnreadableError(f"boxes of more than {MAX_LENGTH} characters in all", "too_large")
     return Collection(tuple(parse(part) for part in stated.parts), alternatives=stated.hedged)
 
 
 @functools.lru_cache(maxsize=8192)
-def _gold(gold: str) -> Node | UnreadableError:
+def read_gold(gold: str) -> Node | UnreadableError:
     """A group of rollouts shares its gold, so it is read once. A failure is kept as a value, not raised."""
     try:
         node = parse(gold)
@@ -71,13 +109,16 @@ def _gold(gold: str) -> Node | UnreadableError:
     return node
 
 
-def _tolerance(task: Task) -> float:
+def _arguments(task: Task) -> tuple[Policy, re.Pattern[str] | None]:
+    """Raises VerifierError on an argument that is unknown or of the wrong kind."""
     if not task.verifier_args:
-        return 0.0
+        return DEFAULT, None
     read = ArgumentReader("math", task.verifier_args)
+    chosen = {name: read.one_of(name, allowed) for name, allowed in CHOICES.items()}
     tolerance = read.number("tolerance", 0.0, minimum=0.0)
+    pattern = read.pattern("pattern")
     read.finish()
-    return tolerance
+    return Policy(tolerance=tolerance, **chosen), pattern  # type: ignore[arg-type]
 
 
 def _judged(reason: str, explanation: str, parsed: str | None = None) -> Score:

@@ -1,0 +1,129 @@
+"""A control group for one zygote and its box: what the whole box may use together, however many processes it becomes.
+
+Made once for each zygote, since it has one box at a time; cgroup v2 or v1, whichever lets this process make a group below its
+own. Without one, each process of a box is limited by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from pathlib import Path
+
+from rlvr_sandbox.types import Limits
+
+_ZYGOTE_MB = 64
+_ZYGOTE_PROCESSES = 2
+_PREFIX = "rlvr-box-"
+_counter = itertools.count()
+
+
+class Group:
+    """Folders of one group: one with cgroup v2, two with v1 (memory and pids)."""
+
+    def __init__(self, memory: Path, pids: Path) -> None:
+        self.version = 2 if memory == pids else 1
+        self._memory, self._pids = memory, pids
+        self._limits: tuple[int, int] | None = None
+        self._kills = 0
+
+    def add(self, pid: int) -> None:
+        """Moves a process in; what it starts from now on is in, too."""
+        for folder in {self._memory, self._pids}:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def limit(self, limits: Limits) -> None:
+        """Raises OSError where the kernel refuses."""
+        wanted = (limits.memory_mb, limits.processes)
+        if wanted != self._limits:
+            name = "memory.max" if self.version == 2 else "memory.limit_in_bytes"
+            (self._memory / name).write_text(str((limits.memory_mb + _ZYGOTE_MB) * 2**20))
+            (self._pids / "pids.max").write_text(str(limits.processes + _ZYGOTE_PROCESSES))
+            self._limits = wanted
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel has killed a process of the group for memory since this was asked last."""
+        before, self._kills = self._kills, self._count()
+        return self._kills > before
+
+    def _count(self) -> int:
+        file = self._memory / ("memory.events" if self.version == 2 else "memory.oom_control")
+        for line in file.read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+        return 0
+
+    def close(self) -> None:
+        for folder in {self._memory, self._pids}:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def make_group() -> Group | None:
+    """A new group with memory and process limits, or None where this process may not make one."""
+    for make in (_make_v2, _make_v1):
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            return make()
+    return None
+
+
+def _make_v2() -> Group:
+    folder = _own_folders()[""]
+    _sweep(folder)
+    with contextlib.suppress(OSError):
+        (folder / "cgroup.subtree_control").write_text("+memory +pids")
+    new = _new(folder)
+    if not (new / "memory.max").exists() or not (new / "pids.max").exists():
+        new.rmdir()
+        raise ValueError("controllers are not delegated")
+    with contextlib.suppress(OSError):
+        (new / "memory.swap.max").write_text("0")
+    return Group(new, new)
+
+
+def _make_v1() -> Group:
+    folders = _own_folders()
+    for name in ("memory", "pids"):
+        _sweep(folders[name])
+    memory = _new(folders["memory"])
+    try:
+        return Group(memory, _new(folders["pids"]))
+    except BaseException:
+        memory.rmdir()
+        raise
+
+
+def _new(folder: Path) -> Path:
+    new = folder / f"{_PREFIX}{os.getpid()}-{next(_counter)}"
+    new.mkdir()
+    return new
+
+
+def _sweep(folder: Path) -> None:
+    """Groups of controllers that were killed; a group with a process in it cannot be removed."""
+    for old in folder.glob(f"{_PREFIX}*"):
+        owner = old.name.removeprefix(_PREFIX).partition("-")[0]
+        if not Path("/proc", owner).exists():
+            with contextlib.suppress(OSError):
+                old.rmdir()
+
+
+def _own_folders() -> dict[str, Path]:
+    """Controller to this process's folder; v2 under the empty name. Raises OSError or ValueError where it is not to be seen."""
+    own: dict[str, str] = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        own.update(dict.fromkeys(controllers.split(","), path))
+    folders: dict[str, Path] = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        kind, options = fields[fields.index("-") + 1], fields[-1].split(",")
+        names = [""] if kind == "cgroup2" else [name for name in options if kind == "cgroup" and name in ("memory", "pids")]
+        for name in names:
+            root, mounted = fields[3], Path(fields[4])
+            below = os.path.relpath(own[name], root) if name in own else ""
+            if below and not below.startswith(".."):
+                folders[name] = mounted / below
+    return folders

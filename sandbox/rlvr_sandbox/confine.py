@@ -1,0 +1,124 @@
+"""Turns a process just forked from the zygote into a box. Everything here happens before a byte of the program is read.
+
+Order matters: mounts need rights that the uid change gives up, Landlock needs the final mounts. The seccomp filter is there already.
+Every step raises OSError, and a process that was not confined completely runs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import resource
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rlvr_sandbox import kernel, landlock
+from rlvr_sandbox.rootfs import BOX_UID, WORK
+
+CONTROL = 3
+"""Descriptor of the channel to the controller; 0, 1 and 2 are the program's own."""
+_VIRTUAL_MB = 1024
+"""Address space beyond the memory limit: reserved is not used (thread stacks, allocator arenas)."""
+_DATA_MB = 256
+_STACK_MB = 64
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Confinement:
+    """What the zygote found this machine to allow."""
+
+    namespaces: bool
+    proc: bool
+    switch_uid: int | None
+    """Uid to change to; None where the zygote has the box's uid already."""
+    uid_holders: int | None
+    """Processes of the zygote itself that the kernel counts to the box's uid. None: too many to tell, so that processes
+    cannot be limited."""
+    landlock_abi: int
+    hard_limits: Mapping[int, int]
+    """What the zygote itself may not exceed."""
+
+
+def enter(confinement: Confinement, limits: Mapping[str, Any], descriptors: list[int]) -> None:
+    """`descriptors`: what becomes 0, 1, 2 and the control channel."""
+    os.setsid()
+    if confinement.namespaces:
+        kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
+        _mounts(confinement, limits)
+    _keep_only(descriptors)
+    _rlimits(limits, confinement)
+    if confinement.switch_uid is not None:
+        os.setgroups([])
+        os.setresgid(confinement.switch_uid, confinement.switch_uid, confinement.switch_uid)
+        os.setresuid(confinement.switch_uid, confinement.switch_uid, confinement.switch_uid)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root, and open("/dev/stdin") fails
+    if confinement.landlock_abi:
+        landlock.restrict(confinement.landlock_abi, readable=["/"], writable=[WORK], devices=["/dev"])
+    if confinement.namespaces:
+        kernel.drop_capabilities()
+
+
+def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> None:
+    owner = f"uid={BOX_UID},gid={BOX_UID}" if confinement.switch_uid in (None, BOX_UID) else f"uid={confinement.switch_uid}"
+    size = f"mode=700,size={limits['disk_mb']}m,nr_inodes={limits['files'] + 1},{owner}"
+    kernel.mount("tmpfs", WORK, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)
+    if confinement.proc:
+        flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+        kernel.mount("proc", "/proc", "proc", flags, "subset=pid")
+    os.chdir(WORK)
+
+
+def _keep_only(descriptors: list[int]) -> None:
+    for place, descriptor in enumerate(descriptors):
+        if descriptor != place:
+            os.dup2(descriptor, place)
+        else:
+            os.set_inheritable(place, True)
+    os.set_inheritable(CONTROL, False)
+    os.closerange(len(descriptors), 1024)  # the zygote holds fewer
+
+
+def lasting_rlimits() -> dict[int, int]:
+    """Sets what is the same for every box, in the zygote, and returns the bounds that it may not exceed itself."""
+    lasting = {
+        resource.RLIMIT_NOFILE: 256,
+        resource.RLIMIT_CORE: 1,  # 0 would still feed a core_pattern that is a pipe, on the host
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_STACK: _STACK_MB * 2**20,
+    }
+    for name, bound in lasting.items():
+        bound = min(bound, _hard(name))
+        resource.setrlimit(name, (bound, bound))
+    return {name: _hard(name) for name in _PER_BOX}
+
+
+_PER_BOX = (
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_AS,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_NPROC,
+)
+
+
+def _hard(name: int) -> int:
+    hard = resource.getrlimit(name)[1]
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
+
+
+def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> None:
+    megabyte = 2**20
+    wanted = {
+        resource.RLIMIT_CPU: math.ceil(limits["cpu_s"]),
+        resource.RLIMIT_AS: (limits["memory_mb"] + _VIRTUAL_MB) * megabyte,
+        resource.RLIMIT_DATA: (limits["memory_mb"] + _DATA_MB) * megabyte,
+        resource.RLIMIT_FSIZE: limits["fsize_mb"] * megabyte,
+    }
+    if confinement.uid_holders is not None:
+        wanted[resource.RLIMIT_NPROC] = limits["processes"] + confinement.uid_holders
+    for name, bound in wanted.items():
+        bound = min(bound, confinement.hard_limits[name])
+        resource.setrlimit(name, (bound, bound))

@@ -1,0 +1,92 @@
+"""Messages between controller and box: a length, then one encoded tuple whose first item is the message's name."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Any, cast
+
+from rlvr_sandbox.codec import CodecError, decode, encode
+
+LENGTH = struct.Struct(">I")
+MAX_INWARD = 64 * 2**20
+"""Bytes of one message into a box: sources and arguments come from the task."""
+SLACK = 4096
+"""What a message of the box may be longer than the value in it."""
+
+
+def pack(*message: Any) -> bytes:
+    """Raises CodecError where an item is no plain value."""
+    body = encode(message, MAX_INWARD)
+    return LENGTH.pack(len(body)) + body
+
+
+class Inbox:
+    """Bytes of a box in, in any portions; messages out. Nothing here is believed."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._bytes = bytearray()
+        self._max_bytes = max_bytes + SLACK
+
+    def feed(self, data: bytes) -> None:
+        self._bytes += data
+
+    def __bool__(self) -> bool:
+        return bool(self._bytes)
+
+    def next(self) -> tuple[Any, ...] | None:
+        """One whole message, or None. Raises CodecError on anything that is not a non-empty tuple led by a name."""
+        if len(self._bytes) < LENGTH.size:
+            return None
+        (length,) = LENGTH.unpack_from(self._bytes)
+        if length > self._max_bytes:
+            raise CodecError(f"a message of {length} bytes, over the limit of {self._max_bytes}")
+        end = LENGTH.size + length
+        if len(self._bytes) < end:
+            return None
+        body = bytes(self._bytes[LENGTH.size : end])
+        del self._bytes[:end]
+        message = decode(body, self._max_bytes)
+        if type(message) is not tuple or not message or type(cast(tuple[Any, ...], message)[0]) is not str:
+            raise CodecError("a message that is not one")
+        return cast(tuple[Any, ...], message)
+
+
+class Line:
+    """The box's end of the channel: blocking, and as simple as it can be."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def send(self, *message: Any) -> None:
+        body = encode(message, MAX_INWARD)
+        self._write(LENGTH.pack(len(body)) + body)
+
+    def send_value(self, name: str, number: int, value: Any, max_bytes: int) -> None:
+        """`send(name, number, value)`, with a limit for the value alone. Raises CodecError where it is over."""
+        body = encode(value, max_bytes)
+        head = encode((name, number, None))[:-1]
+        self._write(LENGTH.pack(len(head) + len(body)) + head + body)
+
+    def receive(self) -> tuple[Any, ...]:
+        """Raises EOFError where the controller has hung up."""
+        (length,) = LENGTH.unpack(self._read(LENGTH.size))
+        return decode(self._read(length), MAX_INWARD)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def _read(self, count: int) -> bytes:
+        parts: list[bytes] = []
+        while count:
+            part = os.read(self._descriptor, min(count, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)

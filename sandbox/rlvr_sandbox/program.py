@@ -1,0 +1,199 @@
+"""Runs one program inside its box. From the moment the source is executed, this code belongs to the program too.
+
+Nothing here decides anything: it hands over inputs one by one and sends back what it is told to. A program that takes over the
+channel can send other values, and so can any program by returning them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import builtins
+import gc
+import io
+import linecache
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable
+from typing import Any, NoReturn, cast
+
+from rlvr_sandbox.codec import CodecError
+from rlvr_sandbox.frames import Line
+
+MAX_MESSAGE = 500
+"""Characters of an exception's text that leave the box."""
+
+
+def serve(control: int) -> NoReturn:
+    """Says that the box is ready, takes one program and runs it. Ends the process."""
+    line = Line(control)
+    line.send("ready")
+    try:
+        _, mode, entry_point, preamble, source, max_bytes = line.receive()
+    except EOFError:
+        os._exit(0)
+    if mode == "stdio":
+        line.close()
+        _run_main(preamble, source)
+    _use_descriptors()
+    try:
+        if mode == "function":
+            _serve_calls(line, entry_point, preamble, source, max_bytes)
+        else:
+            _run_check(line, entry_point, preamble, source)
+    except EOFError:
+        pass
+    os._exit(0)
+
+
+def _use_descriptors() -> None:
+    """The streams of a fresh interpreter; the zygote's own were made for other descriptors."""
+    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        errors = "backslashreplace" if name == "stderr" else "surrogateescape"
+        file = io.FileIO(descriptor, mode, closefd=False)
+        raw = io.BufferedReader(file) if mode == "r" else io.BufferedWriter(file)
+        stream = io.TextIOWrapper(raw, encoding="utf-8", errors=errors, line_buffering=name == "stderr")
+        stream.mode = mode  # type: ignore[attr-defined]
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _module(name: str, filename: str, preamble: str, source: str) -> types.ModuleType:
+    """A real, registered module: dataclasses and pickle look it up. Raises whatever the program raises."""
+    module = types.ModuleType(name)
+    module.__dict__.update(__builtins__=builtins, __file__=filename)
+    sys.modules[name] = module
+    for part, file in ((preamble, "<preamble>"), (source, filename)):
+        if part:
+            linecache.cache[file] = (len(part), None, part.splitlines(keepends=True), file)
+            exec(compile(part, file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - this is what a box is for
+    return module
+
+
+# -- functions ------------------------------------------------------------------------------------------------------------
+
+
+def _serve_calls(line: Line, entry_point: str, preamble: str, source: str, max_bytes: int) -> None:
+    try:
+        module = _module("solution", "solution.py", preamble, source)
+        function: Any = module.__dict__.get(entry_point)
+        if not callable(function):
+            raise NameError(f"the program defines no function {entry_point!r}")
+    except BaseException as error:
+        line.send("raised", 0, *_described(error))
+        return
+    line.send("loaded", 0)
+    while True:
+        _, number, args, kwargs = line.receive()
+        _answer(line, number, function, args, kwargs, max_bytes)
+
+
+def _answer(line: Line, number: int, function: Callable[..., Any], args: Any, kwargs: Any, max_bytes: int) -> None:
+    try:
+        value = function(*args, **kwargs)
+    except BaseException as error:
+        line.send("raised", number, *_described(error))
+        return
+    try:
+        line.send_value("returned", number, value, max_bytes)
+    except CodecError as error:
+        line.send("bad_value", number, str(error))
+    except BaseException as error:  # out of memory, or changed by a thread while it was written
+        line.send("bad_value", number, f"it cannot be read: {_described(error)[0]}")
+
+
+def _described(error: BaseException) -> tuple[str, str]:
+    try:
+        text = str(error)
+        text = text[:MAX_MESSAGE] if type(text) is str else ""
+    except BaseException:  # hostile exceptions have hostile texts
+        text = ""
+    return type.__dict__["__name__"].__get__(type(error))[:100], text
+
+
+# -- programs -------------------------------------------------------------------------------------------------------------
+
+
+def _run_main(preamble: str, source: str) -> NoReturn:
+    """As `python main.py` would: exit status, traceback, threads and exit handlers included."""
+    _use_descriptors()
+    sys.argv = ["main.py"]
+    sys.path.insert(0, os.getcwd())
+    status = 0
+    try:
+        _module("__main__", "main.py", preamble, source)
+    except SystemExit as error:
+        status = _exit_status(error)
+    except BaseException as error:
+        trace = error.__traceback__
+        error.__traceback__ = trace.tb_next.tb_next if trace and trace.tb_next else trace  # from the program's own frame on
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = 1
+    for finish in (cast(Any, threading)._shutdown, cast(Any, atexit)._run_exitfuncs, _drop_globals, _flush):
+        try:
+            finish()
+        except BaseException:
+            status = status or 120
+    os._exit(status)
+
+
+def _drop_globals() -> None:
+    """As the interpreter does at its end: files that were left open are written out."""
+    sys.modules["__main__"].__dict__.clear()
+    gc.collect()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.__stdout__, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def _exit_status(error: SystemExit) -> int:
+    code = error.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+    return 1
+
+
+# -- checks ---------------------------------------------------------------------------------------------------------------
+
+
+def _run_check(line: Line, entry_point: str, preamble: str, source: str) -> None:
+    """Test code of the task against a stand-in that fetches each answer, by value, from the program's own box."""
+    numbers = iter(range(1, 2**62))
+
+    def candidate(*args: Any, **kwargs: Any) -> Any:
+        number = next(numbers)
+        line.send("call", number, args, kwargs)
+        kind, answered, *rest = line.receive()
+        if answered != number:
+            raise RuntimeError("answers out of order")
+        if kind == "returned":
+            return rest[0]
+        known = getattr(builtins, rest[0], None)
+        ordinary = isinstance(known, type) and issubclass(known, Exception)
+        raise cast("type[Exception]", known if ordinary else RuntimeError)(rest[1])
+
+    candidate.__name__ = entry_point
+    try:
+        module = types.ModuleType("checks")
+        sys.modules["checks"] = module
+        module.__dict__.update(__builtins__=builtins)
+        if preamble:
+            exec(compile(preamble, "<preamble>", "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the task's code
+        module.__dict__.update({entry_point: candidate, "candidate": candidate})
+        exec(compile(source, "<check>", "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - the task's code
+        check: Any = module.__dict__.get("check")
+        if callable(check):
+            check(candidate)
+    except EOFError:
+        raise
+    except BaseException as error:
+        line.send("failed", 0, *_described(error))
+    else:
+        line.send("passed", 0)

@@ -1,0 +1,127 @@
+"""The file tree that every box sees: the interpreter's library and the system's, read-only, and nothing else of this machine.
+
+Made once, in the zygote's own mount namespace. A box adds a fresh /tmp and its own /proc on top.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+
+from rlvr_sandbox import kernel
+
+BOX_UID = 1000
+WORK = "/tmp"  # noqa: S108 - of the box, never of the host
+_MULTIARCH = str(sysconfig.get_config_var("MULTIARCH") or "none")
+_LIBRARIES = (f"/usr/lib/{_MULTIARCH}", "/usr/lib/locale") if os.path.isdir(f"/usr/lib/{_MULTIARCH}") else ("/usr/lib",)
+"""Debian and its kin keep shared libraries apart from whole applications, which are nobody's business."""
+_SYSTEM = ("/lib", "/lib64", *_LIBRARIES, "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime")
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_MOUNT_POINTS = ("/mnt", "/srv", "/media", "/run", "/sys")  # the tree is put together on one of these, seen by nobody else
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tree:
+    shown: tuple[str, ...]
+    """Files and folders of the host that can be read in the box, under the same path."""
+    hidden: tuple[str, ...]
+    """Folders below those that are empty in the box."""
+
+
+def interpreter_tree(*, site_packages: bool, extra: Iterable[str]) -> Tree:
+    """What the running interpreter needs. Installed packages are hidden unless asked for: data sets among them hold answers."""
+    paths = sysconfig.get_paths()
+    executable = os.path.realpath(sys.executable)
+    libraries = Path(executable).parent.parent / "lib"
+    shown = [executable, *(paths[name] for name in ("stdlib", "platstdlib"))]
+    shown += [str(file) for file in libraries.glob("libpython*.so*")]
+    installed = [folder for folder in sys.path if os.path.basename(folder) in ("site-packages", "dist-packages")]
+    hidden: list[str] = []
+    if site_packages:
+        shown += [folder for folder in installed if os.path.isdir(folder)]
+    else:
+        hidden = [f"{paths['stdlib']}/site-packages", f"{paths['stdlib']}/dist-packages", "/usr/lib/python3/dist-packages"]
+    return Tree(tuple(path for path in (*_SYSTEM, *shown, *extra) if os.path.lexists(path)), tuple(hidden))
+
+
+def enter(tree: Tree) -> bool:
+    """Replaces this process's root by the tree; needs a mount namespace of its own. True where the tree has a /proc.
+
+    Raises OSError where the kernel refuses a step; the process is then good for nothing but to exit.
+    """
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    root = _mount_point(tree)
+    kernel.mount("tmpfs", root, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m,nr_inodes=1024")
+    for path in sorted(tree.shown, key=len):
+        _show(root, path)
+    for path in tree.hidden:
+        if os.path.isdir(root + path):
+            kernel.mount("tmpfs", root + path, "tmpfs", kernel.MS_RDONLY, "mode=755,size=4k,nr_inodes=2")
+    _devices(root)
+    _files(root)
+    proc = _proc(root)
+    old = root + WORK
+    kernel.pivot_root(root, old)
+    os.chdir("/")
+    kernel.detach(WORK)
+    flags = kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
+    kernel.mount("none", "/", None, flags)
+    return proc
+
+
+def _mount_point(tree: Tree) -> str:
+    for folder in _MOUNT_POINTS:
+        if os.path.isdir(folder) and not any(os.path.realpath(path).startswith(folder + "/") for path in tree.shown):
+            return folder
+    raise OSError(f"none of {', '.join(_MOUNT_POINTS)} is a folder that the box does not need")
+
+
+def _show(root: str, path: str) -> None:
+    target = root + path
+    if os.path.lexists(target):
+        return  # below one that is shown already
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.dirname(path) == "/" and os.path.islink(path):  # /lib -> usr/lib
+        os.symlink(os.readlink(path), target)
+        return
+    source = os.path.realpath(path)
+    _bind(source, target)
+    kernel.make_read_only(target)
+
+
+def _bind(source: str, target: str) -> None:
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        Path(target).touch()
+    kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
+
+
+def _devices(root: str) -> None:
+    os.mkdir(f"{root}/dev")
+    for name in _DEVICES:
+        _bind(f"/dev/{name}", f"{root}/dev/{name}")
+    for name, number in (("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2"), ("fd", "")):
+        os.symlink(f"/proc/self/fd{number}", f"{root}/dev/{name}")
+    os.symlink(WORK, f"{root}/dev/shm")  # noqa: S108 - of the box
+
+
+def _files(root: str) -> None:
+    os.mkdir(root + WORK)
+    os.makedirs(f"{root}/etc", exist_ok=True)
+    Path(f"{root}/etc/passwd").write_text(f"box:x:{BOX_UID}:{BOX_UID}::{WORK}:/bin/false\n")
+    Path(f"{root}/etc/group").write_text(f"box:x:{BOX_UID}:\n")
+
+
+def _proc(root: str) -> bool:
+    """A full /proc has to be in sight before the kernel lets a box mount its own; some containers do not allow either."""
+    os.mkdir(f"{root}/proc")
+    with contextlib.suppress(OSError):
+        kernel.mount("proc", f"{root}/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+        return True
+    return False

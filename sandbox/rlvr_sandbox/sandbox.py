@@ -1,0 +1,217 @@
+"""`Sandbox`: the front door. Chooses a backend, proves it, and lends boxes to any number of threads.
+
+with Sandbox() as sandbox:
+    result = sandbox.run_now(Program(source="print(input()[::-1])"), stdin=b"abc")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import dataclasses
+import os
+import threading
+from collections.abc import Generator
+from types import TracebackType
+
+from rlvr_sandbox.box import Box
+from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.selftest import breaches
+from rlvr_sandbox.types import Call, Program, Result
+from rlvr_sandbox.zygote_process import Interpreter, Walls, ZygoteProcess
+
+SAFE_BACKENDS = ("zygote",)
+"""Best first; `auto` takes the first that passes its self-test."""
+UNSAFE_BACKEND = "unsafe_rlimit"
+BACKENDS = (*SAFE_BACKENDS, UNSAFE_BACKEND)
+
+
+class Sandbox:
+    """Lends boxes; each thread that asks for one gets a zygote of its own, up to `zygotes`, and waits its turn beyond that.
+
+    backend: `auto`, `zygote`, or `unsafe_rlimit`, which has no walls: programs can read and write what you can, and see
+        each other. It has to be asked for by that name.
+    interpreter: what Python programs run in.
+    zygotes: warm interpreters at most, 2 or more; 0: one per core and one more.
+
+    The first box starts a zygote and attacks it. Raises SandboxError where the backend does not stand the attack.
+    """
+
+    def __init__(self, backend: str = "auto", *, interpreter: Interpreter | None = None, zygotes: int = 0) -> None:
+        if backend not in ("auto", *BACKENDS):
+            raise SandboxError(f"no sandbox backend {backend!r}; give auto or one of {', '.join(BACKENDS)}")
+        if zygotes < 0 or zygotes == 1:
+            raise SandboxError(f"zygotes is {zygotes}; give 2 or more (check code needs two boxes), or 0 to choose by cores")
+        self.backend = SAFE_BACKENDS[0] if backend == "auto" else backend
+        self._interpreter = interpreter or Interpreter()
+        self._free = zygotes or len(os.sched_getaffinity(0)) + 1
+        self._room = threading.Condition()
+        self._lock = threading.Lock()
+        self._idle: list[ZygoteProcess] = []
+        self._proven = False
+        self._closed = False
+        self.restarts = 0
+        """Zygotes that died or stopped answering."""
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def run_now(self, program: Program, *, stdin: bytes = b"", call: Call | None = None) -> Result:
+        """Runs a program once: `stdio` with this input, `function` with this call. Tried again on a fresh zygote where ours
+        fails; raises SandboxError where it fails again."""
+        if program.mode == "check":
+            raise ValueError("check code needs a candidate; open one box for each")
+        try:
+            return self._run(program, stdin, call or Call())
+        except SandboxError:
+            return self._run(program, stdin, call or Call())
+
+    async def run(self, program: Program, *, stdin: bytes = b"", call: Call | None = None) -> Result:
+        """`run_now` in a thread."""
+        return await asyncio.to_thread(self.run_now, program, stdin=stdin, call=call)
+
+    def _run(self, program: Program, stdin: bytes, call: Call) -> Result:
+        with self.open(program, stdin=stdin) as box:
+            if program.mode == "stdio":
+                return box.wait()
+            return box.result(box.call(call.args, call.kwargs))
+
+    @contextlib.contextmanager
+    def open(self, program: Program, *, stdin: bytes = b"") -> Generator[Box]:
+        """A box with the program in it, for several calls. Raises SandboxError where none can be made."""
+        with self._places(1), self._box(program, stdin) as box:
+            yield box
+
+    @contextlib.contextmanager
+    def open_pair(self, first: Program, second: Program) -> Generator[tuple[Box, Box]]:
+        """Two boxes that know nothing of each other: a program, and the code that checks it."""
+        with self._places(2), self._box(first, b"") as one, self._box(second, b"") as other:
+            yield one, other
+
+    def walls(self) -> Walls:
+        """What protects a box on this machine; starts and attacks a zygote where none runs yet."""
+        with self._places(1):
+            zygote = self._take()
+            self._give_back(zygote, healthy=True)
+            return zygote.walls
+
+    @contextlib.contextmanager
+    def _places(self, count: int) -> Generator[None]:
+        """All at once: threads that each hold one place and wait for a second would wait for ever."""
+        with self._room:
+            self._room.wait_for(lambda: self._free >= count)
+            self._free -= count
+        try:
+            yield
+        finally:
+            with self._room:
+                self._free += count
+                self._room.notify_all()
+
+    @contextlib.contextmanager
+    def _box(self, program: Program, stdin: bytes) -> Generator[Box]:
+        zygote = self._take()
+        healthy = False
+        try:
+            with Box(zygote, program, stdin) as box:
+                try:
+                    yield box
+                finally:
+                    box.close()
+                    healthy = not box.lost
+        finally:
+            self._give_back(zygote, healthy)
+
+    def close(self) -> None:
+        """Ends the zygotes that are not in use; those in use end when they are given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for zygote in idle:
+            zygote.close()
+
+    def _take(self) -> ZygoteProcess:
+        with self._lock:
+            if self._closed:
+                raise SandboxError("the sandbox is closed; open a new one")
+            if self._idle:
+                return self._idle.pop()
+            zygote = ZygoteProcess(self._interpreter, isolated=self.backend != UNSAFE_BACKEND)
+            if not self._proven and self.backend != UNSAFE_BACKEND:
+                try:
+                    self._prove(zygote)
+                except BaseException:
+                    zygote.close()
+                    raise
+            return zygote
+
+    def _prove(self, zygote: ZygoteProcess) -> None:
+        found = breaches(zygote)
+        if found:
+            raise SandboxError(
+                f"backend {self.backend} does not hold on this machine, so nothing is run: {'; '.join(found)}"
+            )
+        self._proven = True
+
+    def _give_back(self, zygote: ZygoteProcess, healthy: bool) -> None:
+        with self._lock:
+            if healthy and not self._closed:
+                self._idle.append(zygote)
+                return
+            self.restarts += not healthy
+        zygote.close()
+
+
+_shared: dict[int, Sandbox] = {}
+_shared_lock = threading.Lock()
+
+
+def shared_sandbox() -> Sandbox:
+    """This process's own sandbox, made at the first call and closed at its end.
+
+    The environment chooses the backend: RLVR_SANDBOX=zygote, for example. Raises SandboxError on a name that is none.
+    """
+    with _shared_lock:
+        pid = os.getpid()
+        if pid not in _shared:  # a forked child must not talk to its parent's zygotes
+            _shared.clear()
+            _shared[pid] = sandbox = Sandbox(os.environ.get("RLVR_SANDBOX") or "auto")
+            atexit.register(sandbox.close)
+        return _shared[pid]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class BackendReport:
+    """One line of `rlvr doctor`."""
+
+    name: str
+    works: bool
+    detail: str
+    """Its walls, or why it cannot be used."""
+
+
+def probe() -> list[BackendReport]:
+    """Every backend that is safe by design, started and attacked here. Takes about a second; raises nothing."""
+    reports: list[BackendReport] = []
+    for name in SAFE_BACKENDS:
+        try:
+            with Sandbox(name) as sandbox:
+                reports.append(BackendReport(name=name, works=True, detail=describe(sandbox.walls())))
+        except SandboxError as error:
+            reports.append(BackendReport(name=name, works=False, detail=str(error)))
+    return reports
+
+
+def describe(walls: Walls) -> str:
+    """The walls in words."""
+    parts = ["user, pid, mount, network, ipc and uts namespaces" if walls.namespaces else "no namespaces"]
+    parts.append("seccomp" if walls.seccomp else "no seccomp")
+    parts.append(f"Landlock {walls.landlock_abi}" if walls.landlock_abi else "no Landlock")
+    parts.append(f"cgroup v{walls.cgroup}" if walls.cgroup else "no cgroup: memory is limited per process only")
+    if not walls.proc:
+        parts.append("no /proc in the box")
+    return f"Python {walls.python}; " + ", ".join(parts)

@@ -1,0 +1,124 @@
+"""What goes into a box and what comes out of it. Plain frozen data; nothing here ever holds an expected value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Value = Any
+"""None, bool, int, float, complex, str, bytes, list, tuple, dict, set or frozenset, of exactly these types, all the way down."""
+
+Mode = Literal["function", "stdio", "check"]
+"""`function`: calls of an entry point, by value. `stdio`: a program with real descriptors 0, 1 and 2. `check`: trusted test
+code whose candidate is a stand-in for a function in another box."""
+
+Status = Literal["ok", "error", "bad_value", "timeout", "memory", "output_limit", "crash"]
+"""ok: a value came back, or the program ended with exit status 0.
+error: it raised, has no such function, cannot be compiled, left early, or ended with another exit status.
+bad_value: it returned something that cannot travel by value.
+timeout: over the wall or CPU limit. memory: over the memory limit. output_limit: wrote too much. crash: died by a signal."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Bounds of one program. The clock starts when the box has been made and the source is handed over."""
+
+    wall_s: float = 4.0
+    """The whole program: loading and all calls together. Below a verifier pool's own deadline, or that strikes first."""
+    case_wall_s: float | None = None
+    """One call; None: as long as `wall_s` leaves."""
+    cpu_s: float = 4.0
+    """CPU time of each process of the box; rounded up to whole seconds, as the kernel counts it."""
+    memory_mb: int = 1024
+    """Of the whole box where a memory cgroup can be written, else of each of its processes."""
+    stdout_bytes: int = 16 * 2**20
+    stderr_bytes: int = 1 * 2**20
+    """Written beyond this, the program is stopped; only the first kilobytes are kept."""
+    value_bytes: int = 4 * 2**20
+    """One returned value, encoded."""
+    disk_mb: int = 64
+    """All files together; they live in memory."""
+    fsize_mb: int = 64
+    """One file."""
+    files: int = 4096
+    """Files and folders in the box."""
+    processes: int = 32
+    """Processes and threads alive at once, the program's own first one included."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name == "case_wall_s" and value is None:
+                continue
+            whole = "int" in str(field.type)
+            good = type(value) is int if whole else type(value) in (int, float)
+            if not good or not 0 < value < 2**53:
+                raise ValueError(f"limit {field.name} is {value!r}; give a positive {'whole ' if whole else ''}number")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """Source code and how to run it."""
+
+    source: str
+    mode: Mode = "stdio"
+    entry_point: str = ""
+    """The function that is called; `function` and `check` need it."""
+    preamble: str = ""
+    """Trusted code that is run before `source`, in the same module: imports and helpers that a prompt promised."""
+    language: str = "python"
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("function", "stdio", "check"):
+            raise ValueError(f"mode is {self.mode!r}; give function, stdio or check")
+        if self.language != "python":
+            raise ValueError(f"language is {self.language!r}; boxes run python only, so far")
+        if self.mode != "stdio" and not self.entry_point.isidentifier():
+            raise ValueError(f"entry_point {self.entry_point!r} is not a name; mode {self.mode} needs the function's name")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What one call did."""
+
+    status: Status
+    value: Value = None
+    """Only where `status` is ok."""
+    error_type: str = ""
+    """Name of the exception, as the program states it: not to be believed, only to be shown."""
+    message: str = ""
+    wall_s: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What one program did in one box."""
+
+    status: Status
+    value: Value = None
+    """`function`: what the call returned."""
+    stdout: bytes = b""
+    """`stdio`: everything written to descriptor 1. In the other modes it is thrown away, inside the box."""
+    stderr: str = ""
+    """The first 8 KiB."""
+    message: str = ""
+    """Why it is not ok, in one line."""
+    exit_code: int | None = None
+    """None where a signal, ours included, ended it."""
+    cpu_s: float = 0.0
+    """Of all processes of the box."""
+    wall_s: float = 0.0
+    peak_memory_mb: float = 0.0
+    """The largest resident set of one process."""
+    events: tuple[str, ...] = ()
+    """Suspicious things that happened: early_exit, stray_frames, killed_by_<signal>."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """Arguments of one call, plain values."""
+
+    args: tuple[Value, ...] = ()
+    kwargs: Mapping[str, Value] = dataclasses.field(default_factory=dict[str, Any])

@@ -1,0 +1,284 @@
+"""The warm interpreter that boxes are forked from. It holds no task, no answer, no secret and no program.
+
+Started by its controller as a fresh process with an empty environment. It imports what programs commonly import, moves into
+namespaces of its own, and then answers two requests on a sequenced-packet socket: `spawn` (with four descriptors) makes a box
+and returns its pidfd; `reap` waits for it and returns how it ended and what it used. Programs and values never pass through
+here, since a later box is a copy of this memory.
+
+It is PID 1 of its pid namespace: when it ends, for whatever reason, the kernel kills every box. It ends when the controller's
+end of the socket closes.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any, NoReturn
+
+from rlvr_sandbox import confine, kernel, landlock, program, rootfs, seccomp
+
+PRELOAD = (
+    "abc",
+    "array",
+    "ast",
+    "bisect",
+    "cmath",
+    "collections",
+    "collections.abc",
+    "contextlib",
+    "copy",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "heapq",
+    "inspect",
+    "io",
+    "itertools",
+    "json",
+    "linecache",
+    "math",
+    "numbers",
+    "operator",
+    "queue",
+    "random",
+    "re",
+    "statistics",
+    "string",
+    "struct",
+    "textwrap",
+    "threading",
+    "time",
+    "traceback",
+    "types",
+    "typing",
+)
+"""What programs commonly import; each costs a box nothing once it is here."""
+
+
+def main(channel_descriptor: int) -> None:
+    """Reads its settings from the channel, says `ready` or `failed`, and serves until the controller hangs up."""
+    channel = socket.socket(fileno=channel_descriptor)
+    settings = json.loads(channel.recv(1 << 20))
+    try:
+        _warm(settings)
+        confinement, own_namespace = _settle(settings) if settings["isolated"] else _stay()
+    except (OSError, ImportError, ValueError) as error:
+        channel.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
+        return
+    said = {
+        "namespaces": confinement.namespaces,
+        "proc": confinement.proc,
+        "landlock_abi": confinement.landlock_abi,
+        "seccomp": confinement.namespaces,
+    }
+    channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())
+    _serve(channel, own_namespace, confinement)
+    if not confinement.namespaces:
+        import shutil
+
+        shutil.rmtree(os.getcwd(), ignore_errors=True)
+
+
+def _warm(settings: dict[str, Any]) -> None:
+    sys.path[:] = [folder for folder in sys.path if folder]
+    sys.dont_write_bytecode = True
+    for name in (*PRELOAD, *settings["preload"]):
+        importlib.import_module(name)
+    if not hasattr(builtins, "exit"):  # started without `site`; programs do call exit()
+        import site
+
+        site.setquit()
+        site.setcopyright()
+        site.sethelper()
+    sys.executable = os.path.realpath(sys.executable)
+    sys.argv = ["main.py"]
+
+
+def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
+    """Into the namespaces; returns in their PID 1, with a descriptor of its pid namespace. Raises OSError where refused."""
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    with contextlib.suppress(OSError):  # when the machine runs out of memory, boxes and what makes them go first
+        _write("/proc/self/oom_score_adj", "1000")
+    abi = landlock.version()
+    host_uid: int = settings["host_uid"]
+    tree = rootfs.interpreter_tree(site_packages=settings["site_packages"], extra=settings["read_only"])
+    privileged = os.geteuid() == 0
+    if privileged:
+        _map_from_outside(host_uid)
+    else:
+        _map_self()
+    with contextlib.suppress(OSError):  # the filter refuses user namespaces, too
+        _write("/proc/sys/user/max_user_namespaces", "0")
+    kernel.drop_bounding_set()
+    kernel.unshare(kernel.NEWNS | kernel.NEWIPC | kernel.NEWUTS | kernel.NEWNET | kernel.NEWPID)
+    _become_init()
+    own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    socket.sethostname("box")
+    proc = rootfs.enter(tree)
+    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))
+    confinement = confine.Confinement(
+        namespaces=True,
+        proc=proc,
+        switch_uid=rootfs.BOX_UID if privileged else None,
+        uid_holders=0 if privileged else 2,
+        landlock_abi=abi,
+        hard_limits=confine.lasting_rlimits(),
+    )
+    return confinement, own_namespace
+
+
+def _stay() -> tuple[confine.Confinement, int]:
+    """No walls at all, for the backend that is called unsafe. What a box leaves behind becomes a child of this process."""
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    import tempfile  # only this backend needs it, and what is loaded here is copied for every box
+
+    os.chdir(tempfile.mkdtemp(prefix="rlvr-unsafe-"))
+    confinement = confine.Confinement(
+        namespaces=False, proc=True, switch_uid=None, uid_holders=None, landlock_abi=0, hard_limits=confine.lasting_rlimits()
+    )
+    return confinement, -1
+
+
+def _map_self() -> None:
+    """An ordinary user may map one id, its own."""
+    uid, gid = os.geteuid(), os.getegid()
+    kernel.unshare(kernel.NEWUSER)
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{rootfs.BOX_UID} {uid} 1")
+    _write("/proc/self/gid_map", f"{rootfs.BOX_UID} {gid} 1")
+
+
+def _map_from_outside(host_uid: int) -> None:
+    """Root maps itself, to read its files, and a host uid that nothing else has, for the boxes: a process that is still
+    outside has to write that."""
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    helper = os.fork()
+    if helper == 0:
+        status = 1
+        with contextlib.suppress(OSError):
+            os.close(writing)
+            os.read(reading, 1)
+            for kind in ("uid_map", "gid_map"):
+                _write(f"/proc/{parent}/{kind}", f"0 0 1\n{rootfs.BOX_UID} {host_uid} 1\n")
+            status = 0
+        os._exit(status)
+    os.close(reading)
+    try:
+        kernel.unshare(kernel.NEWUSER)
+    finally:
+        os.close(writing)
+        status = os.waitpid(helper, 0)[1]
+    if status:
+        raise OSError("the uid map of a user namespace cannot be written")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def _become_init() -> None:
+    """The caller's process stays outside and only passes the exit status on."""
+    pid = os.fork()
+    if pid:
+        for descriptor in range(3, 64):
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        status = os.waitpid(pid, 0)[1]
+        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+# -- serving --------------------------------------------------------------------------------------------------------------
+
+
+def _serve(channel: socket.socket, own_namespace: int, confinement: confine.Confinement) -> None:
+    gc.collect()
+    gc.freeze()
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 8)
+        if not data:
+            return
+        request = json.loads(data)
+        if "spawn" in request:
+            _spawn(channel, own_namespace, confinement, request["spawn"], descriptors)
+        else:
+            channel.send(json.dumps(_reap(request["reap"])).encode())
+            if not confinement.namespaces:
+                _sweep()
+
+
+def _spawn(
+    channel: socket.socket,
+    own_namespace: int,
+    confinement: confine.Confinement,
+    limits: dict[str, Any],
+    descriptors: list[int],
+) -> None:
+    try:
+        if confinement.namespaces:
+            kernel.setns(own_namespace, kernel.NEWPID)  # or the next unshare would be refused
+            kernel.unshare(kernel.NEWPID)
+        pid = os.fork()
+        if pid == 0:
+            _become_box(confinement, limits, descriptors)
+        handle = os.pidfd_open(pid)
+    except OSError as error:
+        channel.send(json.dumps({"failed": str(error)}).encode())
+    else:
+        socket.send_fds(channel, [json.dumps({"pid": pid}).encode()], [handle])
+        os.close(handle)
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _become_box(confinement: confine.Confinement, limits: dict[str, Any], descriptors: list[int]) -> NoReturn:
+    try:
+        confine.enter(confinement, limits, descriptors)
+        program.serve(confine.CONTROL)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+    finally:
+        os._exit(70)
+
+
+def _reap(pid: int) -> dict[str, Any]:
+    """The controller has killed it or seen it end, so this does not wait long."""
+    _, status, usage = os.wait4(pid, 0)
+    return {
+        "code": os.waitstatus_to_exitcode(status),
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "peak_memory_mb": usage.ru_maxrss / 1024,
+    }
+
+
+def _sweep() -> None:
+    """What the kernel does for a box with namespaces: nothing that it started lives on, no file stays."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, os.WNOHANG)  # raises where there is no child any more
+            with open(f"/proc/self/task/{os.getpid()}/children") as file:
+                for child in file.read().split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(child), signal.SIGKILL)
+            time.sleep(0.001)
+    import shutil
+
+    folder = os.getcwd()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.makedirs(folder, exist_ok=True)
+    os.chdir(folder)
