@@ -27,7 +27,7 @@ $(STAMP): .ci/setup .ci/locks/$(DEVICE).txt .ci/locks/models.txt pyproject.toml
 .ci/locks/$(DEVICE).txt:
 	@echo "make setup: DEVICE must be cpu or cuda, not '$(DEVICE)'" >&2; exit 1
 
-demo: setup ## The main job: SFT warm start, then GRPO on a real model, evaluated before and after
+demo: setup ## The main job: SFT warm start, then DAPO on a real model, evaluated before and after
 	.venv/bin/rlvr train configs/demo.yaml
 
 test: setup ## Run every test

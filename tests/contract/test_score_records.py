@@ -162,7 +162,13 @@ def test_the_command_exits_with_1_and_one_line_on_a_bad_line() -> None:
 
 def test_ctrl_c_ends_it_at_once_while_it_waits_for_a_line() -> None:
     with subprocess.Popen(
-        [*SCORE, "-", "--workers", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*SCORE, "-", "--workers", "1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests started by a script with `&` are deaf to Ctrl-C, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
