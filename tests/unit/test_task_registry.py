@@ -194,7 +194,7 @@ def test_a_mix_that_cannot_be_made_says_why(arguments: dict[str, Any], words: st
 @pytest.mark.usefixtures("plug_in")
 def test_every_source_and_argument_is_documented() -> None:
     infos = {info.name: info for info in available()}
-    assert set(infos) == {"arithmetic", "broken", "hf", "jsonl", "mine", "mix", "reasoning_gym"}
+    assert set(infos) == {*registry.BUILT_IN, "broken", "mine"}
     assert "cannot be loaded" in infos["broken"].doc
     assert [argument.name for argument in infos["mine"].arguments] == ["count"]
     for name in registry.BUILT_IN:
