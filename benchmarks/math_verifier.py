@@ -115,11 +115,10 @@ def accuracy(judge: Judge, ours: bool) -> dict[str, Any]:
             passed = judge(response, case["gold"], case.get("args", {}))
             slowest = max(slowest, time.thread_time() - begin)
             kind = "by policy alone" if contested else case["kind"]
-            kinds[kind]["right" if passed == case["equal"] else "false accept" if passed else "false reject"] += 1
+            verdict = "right" if passed == case["equal"] else "false accept" if passed else "false reject"
+            kinds[kind][verdict] += 1
             if path.stem.startswith("held_back") and not contested:
-                kinds["(held back)"][
-                    "right" if passed == case["equal"] else "false accept" if passed else "false reject"
-                ] += 1
+                kinds["(held back)"][verdict] += 1
     asked = [counts for kind, counts in kinds.items() if kind not in ("by policy alone", "(held back)")]
     total = sum((Counter(counts) for counts in asked), Counter[str]())
     return {

@@ -173,24 +173,12 @@ def config(workload: str) -> Any:
 
 def sample_rollouts(data: dict[str, Any], _steps: int) -> dict[str, Any]:
     """Prompts of about the wanted length, and the base model's completions of them."""
-    from rlvr.engines.protocol import GenerationRequest
-
     policy, engine = load(config(data["workload"]))
     prompts = [make_prompt(policy.chat.tokenizer, WORKLOADS[data["workload"]], number) for number in range(PROMPTS)]
     ids = [policy.chat.message_ids([{"role": "user", "content": text}]) for text in prompts]
 
     async def sample() -> dict[int, Any]:
-        requests = [
-            GenerationRequest(
-                index=i,
-                prompt_ids=ids[i // GROUP],
-                seed=i,
-                max_tokens=MAX_COMPLETION_TOKENS,
-                temperature=1.0,
-                weights="base",
-            )
-            for i in range(PROMPTS * GROUP)
-        ]
+        requests = requests_for(ids, first_seed=0, weights="base")
         return {g.index: g async for g in engine.generate(requests)}
 
     done = asyncio.run(sample())
@@ -238,23 +226,33 @@ def reward_of(index: int) -> float:
     return float(index % 2)
 
 
-def time_rlvr(data: dict[str, Any], steps: int) -> dict[str, Any]:
-    from rlvr.batch import update_batches, with_advantages
+def requests_for(prompts: Any, *, first_seed: int, weights: Any) -> list[Any]:
+    """A group of completions of every prompt, each with a seed of its own."""
     from rlvr.engines.protocol import GenerationRequest
-    from rlvr.hand_over import HandOver
-    from rlvr.learner import Learner
-    from rlvr.objectives import OBJECTIVES
+
+    return [
+        GenerationRequest(
+            index=i,
+            prompt_ids=tuple(prompts[i // GROUP]),
+            seed=first_seed + i,
+            max_tokens=MAX_COMPLETION_TOKENS,
+            temperature=1.0,
+            weights=weights,
+        )
+        for i in range(PROMPTS * GROUP)
+    ]
+
+
+def groups_of(data: dict[str, Any]) -> list[Any]:
+    """The sampled completions as the groups that an update takes."""
     from rlvr.types import Group, Rollout
     from rlvr_verifiers.types import Completion, Score, Task
 
-    settings = config(data["workload"])
-    policy, engine = load(settings)
-    learner = Learner(policy, settings.rl.optimizer, total_steps=10, micro_batch_tokens=settings.micro_batch_tokens)
     tasks = [
         Task(id=str(p), prompt=({"role": "user", "content": text},), verifier="exact", answer="")
         for p, text in enumerate(data["texts"])
     ]
-    groups = [
+    return [
         Group(
             task=task,
             rollouts=tuple(
@@ -274,23 +272,26 @@ def time_rlvr(data: dict[str, Any], steps: int) -> dict[str, Any]:
         )
         for p, task in enumerate(tasks)
     ]
+
+
+def time_rlvr(data: dict[str, Any], steps: int) -> dict[str, Any]:
+    from rlvr.batch import update_batches, with_advantages
+    from rlvr.hand_over import HandOver
+    from rlvr.learner import Learner
+    from rlvr.objectives import OBJECTIVES
+
+    settings = config(data["workload"])
+    policy, engine = load(settings)
+    learner = Learner(policy, settings.rl.optimizer, total_steps=10, micro_batch_tokens=settings.micro_batch_tokens)
+    groups = groups_of(data)
     peak = PeakMemory()
 
     async def run() -> list[dict[str, float]]:
-        hand_over = HandOver(policy, engine, settings, tasks)
+        hand_over = HandOver(policy, engine, settings, [group.task for group in groups])
         await hand_over(0)
         measured = []
         for step in range(steps + 1):
-            requests = [
-                GenerationRequest(
-                    index=i,
-                    prompt_ids=tuple(data["prompts"][i // GROUP]),
-                    seed=1000 * step + i,
-                    max_tokens=MAX_COMPLETION_TOKENS,
-                    temperature=1.0,
-                )
-                for i in range(PROMPTS * GROUP)
-            ]
+            requests = requests_for(data["prompts"], first_seed=1000 * step, weights="policy")
             peak.reset()
             started = time.perf_counter()
             generated = [g async for g in engine.generate(requests)]

@@ -21,14 +21,16 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from rlvr.errors import RlvrError
-from rlvr.learner import Learner
-from rlvr.policy import Policy
+
+if TYPE_CHECKING:
+    from rlvr.learner import Learner
+    from rlvr.policy import Policy
 
 _NAME = re.compile(r"^(?P<stage>[a-z]+)-(?P<step>\d{6})$")
 

@@ -10,13 +10,15 @@ import dataclasses
 import hashlib
 import time
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from rlvr.chat_template import ChatFormat
 from rlvr.engines.protocol import Generation, GenerationRequest, RolloutEngine
 from rlvr.interrupt import StopRequest
 from rlvr.types import Rollout
 from rlvr_verifiers.types import Completion, Score, Task
+
+if TYPE_CHECKING:
+    from rlvr.chat_template import ChatFormat
 
 
 class Scorer(Protocol):

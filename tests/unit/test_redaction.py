@@ -44,10 +44,10 @@ def test_ordinary_names(name: str) -> None:
 
 
 def test_values_of_secret_variables_vanish_from_any_text() -> None:
-    redact = Redactor({"JUDGE_API_KEY": "abc.def+1234", "OTHER_TOKEN": "abc.def+1234-longer", "HOME": "/root/abc"})
+    redact = Redactor({"JUDGE_API_KEY": "abc.def+1234", "OTHER_TOKEN": "abc.def+1234-longer", "HOME": "/srv/abc"})
     assert (
-        redact.text("401 for key abc.def+1234 and abc.def+1234-longer at /root/abc")
-        == f"401 for key {REDACTED} and {REDACTED} at /root/abc"
+        redact.text("401 for key abc.def+1234 and abc.def+1234-longer at /srv/abc")
+        == f"401 for key {REDACTED} and {REDACTED} at /srv/abc"
     )
 
 

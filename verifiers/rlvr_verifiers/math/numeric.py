@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -229,30 +229,21 @@ def letters(nodes: Iterable[Node]) -> frozenset[str]:
 
 
 def _symbols(nodes: Iterable[Node]) -> frozenset[str]:
-    found: set[str] = set()
-    stack = list(nodes)
-    while stack:
-        match stack.pop():
-            case Symbol(name):
-                found.add(name)
-            case Sum(parts) | Product(parts) | Function(_, parts):
-                stack.extend(parts)
-            case Quotient(left, right) | Power(left, right):
-                stack += (left, right)
-            case Negation(operand) | Root(_, operand):
-                stack.append(operand)
-            case _:
-                pass
-    return frozenset(found)
+    return frozenset(node.name for node in _walk(nodes) if isinstance(node, Symbol))
 
 
 def _steps(nodes: Iterable[Node]) -> bool:
     """Whether a floor or ceiling occurs."""
+    return any(isinstance(node, Function) and node.name in ("floor", "ceil") for node in _walk(nodes))
+
+
+def _walk(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Every node of the expressions; without recursion, whatever their depth."""
     stack = list(nodes)
     while stack:
-        match stack.pop():
-            case Function("floor" | "ceil", _):
-                return True
+        node = stack.pop()
+        yield node
+        match node:
             case Sum(parts) | Product(parts) | Function(_, parts):
                 stack.extend(parts)
             case Quotient(left, right) | Power(left, right):
@@ -261,7 +252,6 @@ def _steps(nodes: Iterable[Node]) -> bool:
                 stack.append(operand)
             case _:
                 pass
-    return False
 
 
 def _point(names: Iterable[str], index: int, pattern: str) -> dict[str, Fraction]:
