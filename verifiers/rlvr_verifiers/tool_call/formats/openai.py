@@ -23,11 +23,11 @@ def read(text: str, tools: ToolSchemas) -> ParsedCalls:
         turn.words(text)
         return turn.finish()
     try:
-        value: object = loads(body)
-        if isinstance(value, dict) and not {"tool_calls", "function", "role"} & cast("dict[str, object]", value).keys():
-            turn.words(text)  # a reply that is JSON
+        value: Any = loads(body)
+        if isinstance(value, list) or any(key in value for key in ("tool_calls", "function", "role")):
+            _read_value(cast("object", value), turn)
         else:
-            _read_value(value, turn)
+            turn.words(text)  # a reply that is JSON
     except JsonError as error:
         turn.fail(error)
     return turn.finish()
