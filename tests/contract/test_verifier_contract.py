@@ -37,6 +37,14 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         FENCED.format("n + 2"),
     ),
     "math": (task("math", r"\frac{3}{4}"), r"\boxed{0.75}", r"\boxed{0.74}"),
+    "tool_call": (
+        dataclasses.replace(
+            task("tool_call", '[{"name": "double", "arguments": {"n": 4}}]'),
+            tools=({"name": "double", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}},),
+        ),
+        '<tool_call>{"name": "double", "arguments": {"n": 4}}</tool_call>',
+        '<tool_call>{"name": "double", "arguments": {"n": 5}}</tool_call>',
+    ),
     "multi": (
         task(
             "multi",
@@ -80,6 +88,13 @@ HOSTILE = {
     "code": "\\boxed{__import__('os').system('touch /tmp/owned')}",
     "format string": "\\boxed{%s%n{0.__class__}}",
     "many letters": "Answer: " + ", ".join("ABCDEFGH" * 100),
+    "megabyte of calls": "<tool_call>{}</tool_call>" * (MEGABYTE // 25),
+    "deep JSON": '<tool_call>{"name": "double", "arguments": ' + '{"n": ' * 5_000,
+    "deep literals": "[double(n=" + "[" * 20_000,
+    "signs": "[double(n=" + "-" * 20_000 + "1)]",
+    "open string": "[double(n='" + "\\'" * 20_000,
+    "xml parameters": "<tool_call><function=double>" + "<parameter=n>1</parameter>" * 2_000,
+    "blanks in JSON": '{"name"' + " " * 60_000,
     "right to left": "\\boxed{\u202e42}",
 }
 

@@ -34,6 +34,7 @@ BUILT_IN: Mapping[str, str] = {
     "math": "rlvr_verifiers.math:Math",
     "multi": "rlvr_verifiers.multi:Multi",
     "regex": "rlvr_verifiers.regex:Regex",
+    "tool_call": "rlvr_verifiers.tool_call:ToolCall",
 }
 
 _loaded: dict[str, tuple[LoadedVerifier, ModuleType]] = {}

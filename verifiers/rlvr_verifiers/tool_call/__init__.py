@@ -10,6 +10,7 @@ The same reader serves scoring and rollouts that execute the calls.
 """
 
 from rlvr_verifiers.tool_call.calls import Call, ParsedCalls, ParseFailure
-from rlvr_verifiers.tool_call.parse import FORMATS, parse_calls, schemas_by_name
+from rlvr_verifiers.tool_call.parse import FORMATS, parse_calls
+from rlvr_verifiers.tool_call.verifier import ToolCall
 
-__all__ = ["FORMATS", "Call", "ParseFailure", "ParsedCalls", "parse_calls", "schemas_by_name"]
+__all__ = ["FORMATS", "Call", "ParseFailure", "ParsedCalls", "ToolCall", "parse_calls"]

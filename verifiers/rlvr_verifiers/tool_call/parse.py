@@ -7,19 +7,18 @@ open block means that there is none, and a closing tag without an opening one wa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
 
 from rlvr_verifiers.response import after_reasoning, without_end_tokens
 from rlvr_verifiers.strict_json import MAX_VALUES, JsonTooLargeError, count_values
 from rlvr_verifiers.tool_call.calls import ParsedCalls, failed
 from rlvr_verifiers.tool_call.formats import deepseek, hermes, llama3, mistral, openai, plain_json, pythonic, qwen_xml
-from rlvr_verifiers.tool_call.turn import ToolSchemas
+from rlvr_verifiers.tool_call.turn import Tools
 
 MAX_TURN = 65_536
 """Characters of a turn behind its reasoning."""
 
-Reader = Callable[[str, ToolSchemas], ParsedCalls]
+Reader = Callable[[str, Tools], ParsedCalls]
 
 READERS: Mapping[str, Reader] = {
     "hermes": hermes.read,
@@ -44,7 +43,7 @@ ALIASES: Mapping[str, str] = {
 FORMATS = ("auto", *READERS, *ALIASES)
 
 
-def parse_calls(text: str, format: str = "auto", tools: Iterable[Mapping[str, Any]] = ()) -> ParsedCalls:  # noqa: A002
+def parse_calls(text: str, format: str = "auto", tools: Tools = ()) -> ParsedCalls:  # noqa: A002
     """Reads one turn of a policy, special tokens kept. Never raises for what the text holds, in linear time.
 
     text: the turn; end-of-turn tokens and reasoning are cut off here.
@@ -63,23 +62,12 @@ def parse_calls(text: str, format: str = "auto", tools: Iterable[Mapping[str, An
         return _refused(name, f"the turn has {len(turn)} characters; {MAX_TURN} are read")
     name = detected(turn) if name == "auto" else name
     try:
-        parsed = READERS[name](turn, schemas_by_name(tools))
+        parsed = READERS[name](turn, tools)
     except JsonTooLargeError as error:
         return _refused(name, str(error))
     if turn.count(",") > MAX_VALUES and sum(count_values(call.arguments) for call in parsed.calls) > MAX_VALUES:
         return _refused(name, f"calls with more than {MAX_VALUES} values")
     return parsed
-
-
-def schemas_by_name(tools: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Name to parameter schema, of tools with or without the wrapper `{"type": "function", "function": ...}`."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for tool in tools:
-        function = tool.get("function", tool)
-        name, parameters = function.get("name"), function.get("parameters")
-        if isinstance(name, str):
-            found[name] = cast("Mapping[str, Any]", parameters) if isinstance(parameters, Mapping) else {}
-    return found
 
 
 def detected(turn: str) -> str:

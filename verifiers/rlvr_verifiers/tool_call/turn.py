@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rlvr_verifiers.strict_json import JsonTooLargeError
 from rlvr_verifiers.tool_call.calls import MAX_CALLS, Call, ParsedCalls, ParseFailure, failed
 
-ToolSchemas = Mapping[str, Mapping[str, Any]]
-"""Name of a tool to the JSON Schema of its parameters."""
+Tools = Iterable[Mapping[str, Any]]
+"""OpenAI function schemas, as a task offers them."""
 
 _TURN_MARK = re.compile(
     r"<\|(?:im_start|im_end|endoftext|start_header_id|end_header_id|eot_id|eom_id|eot|end|start|channel|call|return|message"

@@ -10,7 +10,7 @@ import re
 
 from rlvr_verifiers.strict_json import JsonError, decode_at, skip_space
 from rlvr_verifiers.tool_call.calls import MAX_NAME, CallError, ParsedCalls, made
-from rlvr_verifiers.tool_call.turn import ToolSchemas, Turn
+from rlvr_verifiers.tool_call.turn import Tools, Turn
 
 BEGIN, END = "<\uff5ctool\u2581calls\u2581begin\uff5c>", "<\uff5ctool\u2581calls\u2581end\uff5c>"
 CALL, SEPARATOR, CALL_END = (
@@ -22,15 +22,15 @@ _FENCED = re.compile(rf"function{SEPARATOR}([^\s`<>]{{1,{MAX_NAME}}})\n```json\n
 _BARE = re.compile(rf"([^\s`<>]{{1,{MAX_NAME}}}){SEPARATOR}(?=\s*\{{)")
 
 
-def read(text: str, tools: ToolSchemas) -> ParsedCalls:
+def read(text: str, tools: Tools) -> ParsedCalls:
     return _read(text, "deepseek", (_FENCED, _BARE))
 
 
-def read_v3(text: str, tools: ToolSchemas) -> ParsedCalls:
+def read_v3(text: str, tools: Tools) -> ParsedCalls:
     return _read(text, "deepseek_v3", (_FENCED,))
 
 
-def read_v31(text: str, tools: ToolSchemas) -> ParsedCalls:
+def read_v31(text: str, tools: Tools) -> ParsedCalls:
     return _read(text, "deepseek_v31", (_BARE,))
 
 

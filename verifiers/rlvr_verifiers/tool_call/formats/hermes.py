@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from rlvr_verifiers.strict_json import JsonError, decode_at
 from rlvr_verifiers.tool_call.calls import CallError, ParsedCalls, call_of
-from rlvr_verifiers.tool_call.turn import ToolSchemas, Turn
+from rlvr_verifiers.tool_call.turn import Tools, Turn
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 
-def read(text: str, tools: ToolSchemas) -> ParsedCalls:
+def read(text: str, tools: Tools) -> ParsedCalls:
     turn = Turn("hermes")
     position = 0
     while (start := text.find(OPEN, position)) >= 0:

@@ -10,13 +10,13 @@ import re
 from rlvr_verifiers.strict_json import JsonError, decode_at
 from rlvr_verifiers.tool_call.calls import CallError, ParsedCalls, call_of
 from rlvr_verifiers.tool_call.formats.pythonic import keyword_arguments
-from rlvr_verifiers.tool_call.turn import ToolSchemas, Turn
+from rlvr_verifiers.tool_call.turn import Tools, Turn
 
 TAG = "<|python_tag|>"
 _BUILT_IN = re.compile(r"([A-Za-z_]\w{0,255})\.call(?=\()")
 
 
-def read(text: str, tools: ToolSchemas) -> ParsedCalls:
+def read(text: str, tools: Tools) -> ParsedCalls:
     turn = Turn("llama3")
     body = text.strip()
     tagged = body.startswith(TAG)

@@ -9,13 +9,13 @@ from typing import cast
 
 from rlvr_verifiers.strict_json import JsonError, decode_at
 from rlvr_verifiers.tool_call.calls import MAX_NAME, CallError, ParsedCalls, call_of, made
-from rlvr_verifiers.tool_call.turn import ToolSchemas, Turn
+from rlvr_verifiers.tool_call.turn import Tools, Turn
 
 MARK = "[TOOL_CALLS]"
 _NAMED = re.compile(rf"\s*([\w.:/-]{{1,{MAX_NAME}}})(?:\[CALL_ID\](\w{{1,64}}))?(?:\[ARGS\])?\s*(?=\{{)")
 
 
-def read(text: str, tools: ToolSchemas) -> ParsedCalls:
+def read(text: str, tools: Tools) -> ParsedCalls:
     turn = Turn("mistral")
     start = text.find(MARK)
     turn.words(text if start < 0 else text[:start])

@@ -10,13 +10,13 @@ from typing import Any, cast
 
 from rlvr_verifiers.strict_json import JsonError, loads
 from rlvr_verifiers.tool_call.calls import CallError, ParsedCalls, made
-from rlvr_verifiers.tool_call.turn import ToolSchemas, Turn
+from rlvr_verifiers.tool_call.turn import Tools, Turn
 
 _MESSAGE = frozenset({"role", "content", "tool_calls", "refusal", "annotations", "audio", "function_call", "name"})
 _CALL = frozenset({"id", "type", "function", "index"})
 
 
-def read(text: str, tools: ToolSchemas) -> ParsedCalls:
+def read(text: str, tools: Tools) -> ParsedCalls:
     turn = Turn("openai")
     body = text.strip()
     if not body.startswith(("{", "[")):

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 from rlvr_verifiers.strict_json import JsonError, loads
 from rlvr_verifiers.tool_call.calls import ParsedCalls, call_of
-from rlvr_verifiers.tool_call.turn import ToolSchemas, Turn
+from rlvr_verifiers.tool_call.turn import Tools, Turn
 
 
-def read(text: str, tools: ToolSchemas) -> ParsedCalls:
+def read(text: str, tools: Tools) -> ParsedCalls:
     turn = Turn("json")
     body = text.strip()
     if not body.startswith(("{", "[")):

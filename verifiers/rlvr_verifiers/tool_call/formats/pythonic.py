@@ -13,7 +13,7 @@ from typing import Any
 
 from rlvr_verifiers.strict_json import MAX_DEPTH, MAX_DIGITS, MAX_VALUES, JsonError, JsonTooLargeError
 from rlvr_verifiers.tool_call.calls import MAX_NAME, Call, CallError, ParsedCalls, made
-from rlvr_verifiers.tool_call.turn import ToolSchemas, Turn
+from rlvr_verifiers.tool_call.turn import Tools, Turn
 
 START, END = "<|python_start|>", "<|python_end|>"
 _LISTED = re.compile(r"\[\s*(?:[A-Za-z_][\w.]*\s*\(|\])")
@@ -34,7 +34,7 @@ _STRAY_UNDERSCORE = re.compile(r"(?<!\d)_|_(?!\d)")
 _INTEGER = re.compile(r"[-+]?(?:0+|[1-9]\d*)")
 
 
-def read(text: str, tools: ToolSchemas) -> ParsedCalls:
+def read(text: str, tools: Tools) -> ParsedCalls:
     turn = Turn("pythonic")
     body = text.strip()
     marked = body.startswith(START)

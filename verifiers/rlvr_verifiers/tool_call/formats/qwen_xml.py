@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+from rlvr_verifiers.schemas import Schema, tool_schemas
 from rlvr_verifiers.strict_json import JsonError, JsonTooLargeError, loads
 from rlvr_verifiers.tool_call.calls import MAX_NAME, CallError, ParsedCalls, made
-from rlvr_verifiers.tool_call.turn import ToolSchemas, Turn
+from rlvr_verifiers.tool_call.turn import Tools, Turn
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 _FUNCTION = re.compile(rf"\s*<function=([^<>\s]{{1,{MAX_NAME}}})>\s*")
@@ -23,13 +24,14 @@ _SPACE = re.compile(r"\s*")
 _WORDS = {"True": True, "False": False, "None": None}
 
 
-def read(text: str, tools: ToolSchemas) -> ParsedCalls:
+def read(text: str, tools: Tools) -> ParsedCalls:
     turn = Turn("qwen3_coder")
+    schemas = tool_schemas(tools)
     position = 0
     while (start := text.find(OPEN, position)) >= 0:
         turn.words(text[position:start])
         try:
-            position = _block(text, start + len(OPEN), turn, tools)
+            position = _block(text, start + len(OPEN), turn, schemas)
         except JsonError as error:
             turn.fail(error)
             closed = text.find(CLOSE, start)
@@ -38,12 +40,12 @@ def read(text: str, tools: ToolSchemas) -> ParsedCalls:
     return turn.finish()
 
 
-def _block(text: str, position: int, turn: Turn, tools: ToolSchemas) -> int:
+def _block(text: str, position: int, turn: Turn, schemas: Mapping[str, Schema]) -> int:
     function = _FUNCTION.match(text, position)
     if function is None:
         raise CallError("<function=NAME> is missing behind <tool_call>")
     name, position = function[1], function.end()
-    properties = _properties(tools.get(name, {}))
+    properties = _properties(schemas.get(name, {}))
     arguments: dict[str, Any] = {}
     while parameter := _PARAMETER.match(text, position):
         key = parameter[1]
