@@ -73,8 +73,9 @@ class ChatFormat:
     def _after_a_turn(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """What the template makes of messages behind an assistant's words, up to its next turn; the end of its turn included."""
         spoken = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": _PROBE}]
+        conversation = [*spoken, *map(dict, messages)]
         try:
-            text = self.tokenizer.apply_chat_template([*spoken, *messages], tokenize=False, add_generation_prompt=True)
+            text = self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
         except Exception as error:  # the template's own code
             raise RlvrError(
                 f"{self.tokenizer.name_or_path}: the chat template cannot show what a tool returned "
@@ -83,7 +84,8 @@ class ChatFormat:
         return str(text).partition(_PROBE)[2]
 
     def _without_special_tokens(self, content: str) -> str:
-        for token in self.tokenizer.added_tokens_encoder:
+        added: Any = self.tokenizer.added_tokens_encoder
+        for token in added:
             if token in content:
                 content = content.replace(token, f"{token[0]} {token[1:]}")
         return content
