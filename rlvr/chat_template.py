@@ -37,14 +37,7 @@ class ChatFormat:
 
     def message_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> tuple[int, ...]:
         """Raises `RlvrError` where the template leaves tools out: the policy would have to guess their names."""
-        text = str(
-            self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                tools=[dict(tool) for tool in tools] or None,
-                add_generation_prompt=True,
-                tokenize=False,
-            )
-        )
+        text = self._rendered(messages, tools)
         if missing := [name for tool in tools if (name := _tool_name(tool)) not in text]:
             raise RlvrError(
                 f"{self.tokenizer.name_or_path}: the chat template does not show the policy its tools ({', '.join(missing)}); "
@@ -70,6 +63,18 @@ class ChatFormat:
                 f"{self.tokenizer.name_or_path}: the chat template drops what a tool returned; {_OTHER_TEMPLATE}"
             )
 
+    def _rendered(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, generation_prompt: bool = True
+    ) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tools=[dict(tool) for tool in tools] or None,
+                add_generation_prompt=generation_prompt,
+                tokenize=False,
+            )
+        )
+
     def _after_a_turn(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """What the template makes of messages behind an assistant's words, up to its next turn; the end of its turn included."""
         spoken = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": _PROBE}]
@@ -89,6 +94,21 @@ class ChatFormat:
             if token in content:
                 content = content.replace(token, f"{token[0]} {token[1:]}")
         return content
+
+    def called_text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """What the policy writes to make the calls of the last message, in the template's own format.
+
+        Raises `RlvrError` where the template shows no calls.
+        """
+        before = self._rendered(messages[:-1], tools)
+        after = self._rendered(messages, tools, generation_prompt=False)
+        end = after.rfind(self.raw_text([self.turn_end_id]))
+        names = [_tool_name(call) for call in messages[-1]["tool_calls"]]
+        if not after.startswith(before) or end < len(before) or any(name not in after[len(before) : end] for name in names):
+            raise RlvrError(
+                f"{self.tokenizer.name_or_path}: the chat template does not show calls of tools ({', '.join(names)}); {_OTHER_TEMPLATE}"
+            )
+        return after[len(before) : end]
 
     def turn_ids(self, content: str) -> tuple[int, ...]:
         """An assistant turn as the policy would have emitted it: the words and the end of the turn."""
