@@ -214,6 +214,9 @@ class RlConfig(Section):
     """Tasks with a longer templated prompt are skipped and counted, never cut."""
     max_completion_tokens: PositiveInt = 512
     """Token limit of a completion."""
+    max_turns: PositiveInt = 8
+    """Turns of the policy in a task with an environment; calls in the last one are not run. The token limit counts all turns
+    and what tools returned between them."""
     temperature: PositiveFloat = 1.0
     """Sampling temperature; the learner divides its logits by the same number. Truncation samplers are not offered:
     with them the recorded log-probs would not be the policy's."""
@@ -246,6 +249,8 @@ class EvalConfig(Section):
     """0 is greedy."""
     max_completion_tokens: PositiveInt = 512
     """Token limit of a completion."""
+    max_turns: PositiveInt = 8
+    """Turns of the policy in a task with an environment."""
     every: NonNegativeInt = 0
     """RL steps between evaluations; 0 evaluates before and after each stage only."""
     base: bool = True
