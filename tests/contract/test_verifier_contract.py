@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rlvr_verifiers.registry import BUILT_IN, check_task, resolve, version_of
 from rlvr_verifiers.scoring import score_now
+from rlvr_verifiers.tool_env import offered
 from rlvr_verifiers.types import Completion, Score, Task
 from rlvr_verifiers.wire import FrameBuffer, pack
 
@@ -22,6 +23,12 @@ from rlvr_verifiers.wire import FrameBuffer, pack
 def task(verifier: str, answer: str, **arguments: Any) -> Task:
     prompt = ({"role": "user", "content": "Which?"},)
     return Task(id=f"{verifier}-1", prompt=prompt, verifier=verifier, answer=answer, verifier_args=arguments)
+
+
+def environment_task() -> Task:
+    goods = {"mug": {"price": 700, "stock": 3}}
+    sample = dataclasses.replace(task("tool_env", '{"outputs": ["700"]}'), environment="shop", env_args={"products": goods})
+    return dataclasses.replace(sample, tools=offered(sample))
 
 
 # For every built-in: a task, a completion that passes it, and one that does not.
@@ -45,6 +52,7 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         '<tool_call>{"name": "double", "arguments": {"n": 4}}</tool_call>',
         '<tool_call>{"name": "double", "arguments": {"n": 5}}</tool_call>',
     ),
+    "tool_env": (environment_task(), "It costs 700 cents.", "It costs 7000 cents."),
     "multi": (
         task(
             "multi",
