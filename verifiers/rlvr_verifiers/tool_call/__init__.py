@@ -11,6 +11,6 @@ The same reader serves scoring and rollouts that execute the calls.
 
 from rlvr_verifiers.tool_call.calls import Call, ParsedCalls, ParseFailure
 from rlvr_verifiers.tool_call.parse import FORMATS, parse_calls
-from rlvr_verifiers.tool_call.verifier import ToolCall
+from rlvr_verifiers.tool_call.verifier import ToolCall, gold_completion, wants_calls
 
-__all__ = ["FORMATS", "Call", "ParseFailure", "ParsedCalls", "ToolCall", "parse_calls"]
+__all__ = ["FORMATS", "Call", "ParseFailure", "ParsedCalls", "ToolCall", "gold_completion", "parse_calls", "wants_calls"]

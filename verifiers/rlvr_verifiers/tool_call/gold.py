@@ -29,8 +29,8 @@ Order = Literal["any", "strict"]
 class GoldCall:
     name: str
     arguments: ObjectOf
-    example: Mapping[str, Any]
-    """Arguments that pass: the first choice everywhere, what is optional left out."""
+    choices: Mapping[str, tuple[Any, ...]]
+    """Values of each argument that pass, those that may be left out included."""
 
     def wants(self, name: str, arguments: Mapping[str, Any]) -> bool:
         return name == self.name and self.arguments.accepts(arguments)
@@ -74,62 +74,72 @@ def _call(item: object, strings: Strings) -> GoldCall:
         arguments = fields["arguments"]
         if not isinstance(arguments, dict):
             raise _bad(f"the arguments of {fields['name']!r} are no JSON object")
-        accepted, example = _native_object(cast("dict[str, Any]", arguments), strings)
-        return _gold_call(fields["name"], accepted, example)
+        accepted, examples = _native_object(cast("dict[str, Any]", arguments), strings)
+        return _gold_call(fields["name"], accepted, examples)
     if len(fields) == 1:
         ((name, options),) = fields.items()
         if isinstance(options, dict):
-            accepted, example = _bfcl_object(cast("dict[str, Any]", options), strings)
-            return _gold_call(name, accepted, example)
+            accepted, examples = _bfcl_object(cast("dict[str, Any]", options), strings)
+            return _gold_call(name, accepted, examples)
     raise _bad('a call is neither {"name", "arguments"} nor BFCL\'s {"function": {"argument": [accepted values]}}')
 
 
-def _gold_call(name: str, accepted: ObjectOf, example: Mapping[str, Any]) -> GoldCall:
+def _gold_call(name: str, accepted: ObjectOf, choices: Mapping[str, tuple[Any, ...]]) -> GoldCall:
     if not name:
         raise _bad("the name of a call is empty")
-    return GoldCall(name=name, arguments=accepted, example=example)
+    return GoldCall(name=name, arguments=accepted, choices=choices)
 
 
-Reading = tuple[Accepts, Any]
-"""What is accepted, and an example of it."""
+Examples = tuple[Any, ...]
+Reading = tuple[Accepts, Examples]
+"""What is accepted, and examples of it; one at least."""
 
 
 def _native(value: Any, strings: Strings) -> Reading:
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
         marks = [key for key in fields if key.startswith("$")]
-        if not marks:
-            return _native_object(fields, strings)
-        if len(fields) != 1:
+        if marks and len(fields) != 1:
             raise _bad(f"{marks[0]} stands beside other keys")
-        return _marked(marks[0], fields[marks[0]], strings)
+        if marks:
+            return _marked(marks[0], fields[marks[0]], strings)
+        accepted, examples = _native_object(fields, strings)
+        return accepted, (_first(accepted, examples),)
     if isinstance(value, list):
-        parts = [_native(item, strings) for item in cast("list[Any]", value)]
-        return ListOf(tuple(accepted for accepted, _ in parts)), [example for _, example in parts]
-    return Exactly(value, strings), value
+        return _list_of([_native(item, strings) for item in cast("list[Any]", value)])
+    return Exactly(value, strings), (value,)
 
 
-def _native_object(fields: Mapping[str, Any], strings: Strings) -> tuple[ObjectOf, dict[str, Any]]:
+def _native_object(fields: Mapping[str, Any], strings: Strings) -> tuple[ObjectOf, dict[str, Examples]]:
     members: dict[str, Accepts] = {}
-    example: dict[str, Any] = {}
+    examples: dict[str, Examples] = {}
     optional: set[str] = set()
     for key, value in fields.items():
         if isinstance(value, dict) and cast("dict[str, Any]", value).keys() == {"$optional"}:
             optional.add(key)
-            members[key], _ = _native(value["$optional"], strings)
+            members[key], examples[key] = _native(value["$optional"], strings)
         else:
-            members[key], example[key] = _native(value, strings)
-    return ObjectOf(members, frozenset(optional)), example
+            members[key], examples[key] = _native(value, strings)
+    return ObjectOf(members, frozenset(optional)), examples
+
+
+def _list_of(parts: list[Reading]) -> Reading:
+    return ListOf(tuple(accepted for accepted, _ in parts)), ([examples[0] for _, examples in parts],)
+
+
+def _first(accepted: ObjectOf, examples: Mapping[str, Examples]) -> dict[str, Any]:
+    """The first choice everywhere, what is optional left out."""
+    return {key: values[0] for key, values in examples.items() if key not in accepted.optional}
 
 
 def _marked(mark: str, content: Any, strings: Strings) -> Reading:
     if mark == "$any" and isinstance(content, list) and content:
         parts = [_native(item, strings) for item in cast("list[Any]", content)]
-        return AnyOf(tuple(accepted for accepted, _ in parts)), parts[0][1]
+        return AnyOf(tuple(accepted for accepted, _ in parts)), tuple(each for _, examples in parts for each in examples)
     if mark == "$num" and isinstance(content, dict):
         fields = cast("dict[str, Any]", content)
         if fields.keys() == {"value", "tol"} and all(_is_number(part) for part in fields.values()) and fields["tol"] >= 0:
-            return Near(fields["value"], fields["tol"]), fields["value"]
+            return Near(fields["value"], fields["tol"]), (fields["value"],)
     raise _bad(
         f"{mark} with {clip(repr(cast('object', content)), 60)}; known are $any with a non-empty list, $optional of an object's member, "
         "and $num with value and tol"
@@ -140,9 +150,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _bfcl_object(options: Mapping[str, Any], strings: Strings) -> tuple[ObjectOf, dict[str, Any]]:
+def _bfcl_object(options: Mapping[str, Any], strings: Strings) -> tuple[ObjectOf, dict[str, Examples]]:
     members: dict[str, Accepts] = {}
-    example: dict[str, Any] = {}
+    examples: dict[str, Examples] = {}
     optional: set[str] = set()
     for key, accepted in options.items():
         if not isinstance(accepted, list) or not accepted:
@@ -150,21 +160,20 @@ def _bfcl_object(options: Mapping[str, Any], strings: Strings) -> tuple[ObjectOf
         choices = cast("list[Any]", accepted)
         readings = [_bfcl_value(choice, strings) for choice in choices]
         members[key] = AnyOf(tuple(reading for reading, _ in readings))
+        examples[key] = tuple(each for _, values in readings for each in values)
         if "" in choices:
             optional.add(key)
-        else:
-            example[key] = readings[0][1]
-    return ObjectOf(members, frozenset(optional)), example
+    return ObjectOf(members, frozenset(optional)), examples
 
 
 def _bfcl_value(value: Any, strings: Strings) -> Reading:
     """One accepted value; objects in it list accepted values again, lists do not."""
     if isinstance(value, dict):
-        return _bfcl_object(cast("dict[str, Any]", value), strings)
+        accepted, examples = _bfcl_object(cast("dict[str, Any]", value), strings)
+        return accepted, (_first(accepted, examples),)
     if isinstance(value, list):
-        parts = [_bfcl_value(item, strings) for item in cast("list[Any]", value)]
-        return ListOf(tuple(accepted for accepted, _ in parts)), [example for _, example in parts]
-    return Exactly(value, strings), value
+        return _list_of([_bfcl_value(item, strings) for item in cast("list[Any]", value)])
+    return Exactly(value, strings), (value,)
 
 
 def _bad(problem: str) -> VerifierError:

@@ -75,8 +75,38 @@ def _impossible(call: GoldCall, schemas: Mapping[str, Schema]) -> str | None:
         return None
     if call.name not in schemas:
         return f"the gold calls {call.name!r}, which is none of the task's tools"
-    problem = first_problem(compiled(schemas[call.name], closed=True), call.example)
+    problem = first_problem(compiled(schemas[call.name], closed=True), example_of(call, schemas[call.name]))
     return problem and f"the gold call of {call.name!r} does not fit the tool's schema: {problem}"
+
+
+def example_of(call: GoldCall, schema: Schema) -> dict[str, Any]:
+    """Arguments that pass: of each the first choice that fits its schema, and what may be left out only where it is required."""
+    required, properties = schema.get("required", ()), schema.get("properties", {})
+    wanted = {key: values for key, values in call.choices.items() if key in required or key not in call.arguments.optional}
+    return {key: _fitting(values, properties.get(key, {})) for key, values in wanted.items()}
+
+
+def _fitting(values: Sequence[Any], schema: Schema) -> Any:
+    if len(values) == 1 or "$ref" in json.dumps(schema):  # a reference leads out of this part of the schema
+        return values[0]
+    validator = compiled(schema, closed=True)
+    return next((value for value in values if first_problem(validator, value) is None), values[0])
+
+
+def wants_calls(task: Task) -> bool:
+    """Whether the gold has any call. Raises VerifierError where it cannot be read."""
+    return bool(read_gold(task.answer, _options(task).strings).calls)
+
+
+def gold_completion(task: Task) -> Completion:
+    """A turn that solves the task, as a server's message, so that it does not depend on the format. Raises VerifierError."""
+    gold, schemas = read_gold(task.answer, _options(task).strings), tool_schemas(task.tools)
+    calls = [
+        {"type": "function", "function": {"name": call.name, "arguments": example_of(call, schemas.get(call.name, {}))}}
+        for call in gold.calls
+    ]
+    content = None if calls else "None of the tools can do that."
+    return Completion(text="", messages=({"role": "assistant", "content": content, "tool_calls": calls},))
 
 
 def _read(task: Task, completion: Completion, format_name: str) -> ParsedCalls:
