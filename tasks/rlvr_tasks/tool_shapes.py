@@ -51,7 +51,8 @@ def _tool(item: Any, shape: ToolShape) -> dict[str, Any]:
     if not isinstance(function, Mapping) or not function:
         raise TaskError(f"tools: a tool is {type(item).__name__}, not an object with name, description and parameters")
     fields = cast("Mapping[str, Any]", function)
-    name, given = fields.get("name"), fields.get("parameters") or {}
+    name: object = fields.get("name")
+    given: object = fields.get("parameters") or {}
     if not isinstance(name, str) or not isinstance(given, Mapping):
         raise TaskError("tools: a tool needs a name and an object of parameters")
     parameters = cast("Mapping[str, Any]", given)
