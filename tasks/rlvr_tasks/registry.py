@@ -29,6 +29,7 @@ from rlvr_tasks.sources.jsonl import jsonl
 from rlvr_tasks.sources.mix import mix
 from rlvr_tasks.sources.programs import human_eval, mbpp
 from rlvr_tasks.sources.reasoning_gym import reasoning_gym
+from rlvr_tasks.sources.tools import tool_calls, tool_env
 from rlvr_tasks.stream import MixStream, TaskStream
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.registry import check_task
@@ -49,6 +50,8 @@ BUILT_IN: dict[str, SourceFunction] = {
     "mbpp": mbpp,
     "mix": mix,
     "reasoning_gym": reasoning_gym,
+    "tool_calls": tool_calls,
+    "tool_env": tool_env,
 }
 
 

@@ -16,6 +16,7 @@ from rlvr_tasks.tool_shapes import openai_tools
 from rlvr_verifiers.registry import check_task
 from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.tool_call import gold_completion
+from rlvr_verifiers.tool_env import gold_completion as solve_environment
 from rlvr_verifiers.types import Completion
 
 
@@ -187,3 +188,35 @@ def test_tools_of_an_environment_are_filled_in(tmp_path: Path) -> None:
     unknown = jsonl(tmp_path / "unknown.jsonl", {**row, "environment": "filez"})
     with pytest.raises(TaskError, match="did you mean 'files'"):
         load_tasks({"source": "jsonl", "args": {"path": str(unknown)}})
+
+
+GENERATED = [("tool_calls", {}), ("tool_env", {"environment": "files"}), ("tool_env", {"environment": "shop"})]
+
+
+@pytest.mark.parametrize(("source", "arguments"), GENERATED)
+def test_generated_tasks_are_solvable_disjoint_and_the_same_each_time(source: str, arguments: dict[str, Any]) -> None:
+    def made(**more: Any) -> list[Any]:
+        return list(load_tasks({"source": source, "args": {**arguments, "size": 60, **more}}))
+
+    train, held_out = made(), [task for seed in range(3) for task in made(split="eval", seed=seed)]
+    assert made() == train
+    assert made(size=20) == train[:20]
+    assert len({task.id for task in train}) == 60
+    assert not {task.prompt[0]["content"] for task in train} & {task.prompt[0]["content"] for task in held_out}
+    solve = gold_completion if source == "tool_calls" else solve_environment
+    for task in train:
+        assert score_now(task, solve(task)).passed, task
+        assert not score_now(task, Completion(text="")).passed
+        assert json.loads(task.answer) == [] or not score_now(task, Completion(text="Done.")).passed
+
+
+@pytest.mark.parametrize(("source", "arguments"), GENERATED)
+def test_demonstrations_are_solved_conversations(source: str, arguments: dict[str, Any]) -> None:
+    tasks = list(load_tasks({"source": source, "args": {**arguments, "size": 20}}))
+    taught = load_tasks({"source": source, "args": {**arguments, "size": 20, "demonstrate": True}}, check_golds=False)
+    for task, shown in zip(tasks, taught, strict=True):
+        assert (shown.id, shown.tools, shown.verifier) == (task.id, task.tools, "")
+        assert shown.prompt[: len(task.prompt)] == task.prompt
+        assert shown.prompt[-1]["role"] == "assistant"
+        turns = shown.prompt[len(task.prompt) :]
+        assert score_now(task, Completion(text="", messages=turns)).passed, shown
