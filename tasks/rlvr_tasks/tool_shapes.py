@@ -46,10 +46,11 @@ def openai_tools(value: Any, shape: ToolShape) -> list[dict[str, Any]]:
 
 
 def _tool(item: Any, shape: ToolShape) -> dict[str, Any]:
+    kind = type(item).__name__
     outer: Mapping[str, Any] = cast("Mapping[str, Any]", item) if isinstance(item, Mapping) else {}
     function: object = outer.get("function", outer)
     if not isinstance(function, Mapping) or not function:
-        raise TaskError(f"tools: a tool is {type(item).__name__}, not an object with name, description and parameters")
+        raise TaskError(f"tools: a tool is {kind}, not an object with name, description and parameters")
     fields = cast("Mapping[str, Any]", function)
     name: object = fields.get("name")
     given: object = fields.get("parameters") or {}

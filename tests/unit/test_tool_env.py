@@ -265,6 +265,14 @@ def test_calls_of_a_servers_messages_are_replayed_too() -> None:
     assert judge(task, Completion(text="", messages=messages[2:])).reason == "wrong_state"
 
 
+def test_a_reply_that_lists_everything_states_nothing() -> None:
+    task = env_task({"outputs": ["417"]})
+    assert judge(task, Completion(text="It is 417, the sum of 400 and 17.")).passed
+    assert judge(task, Completion(text=" ".join(map(str, range(100, 999))))).reason == "hedge"
+    assert judge(task, Completion(text=" ".join(map(str, range(405, 420))))).reason == "hedge"
+    assert judge(task, Completion(text="It is 417. " + "x" * 2_000)).reason == "hedge"
+
+
 @pytest.mark.parametrize(
     ("reply", "wanted", "found"),
     [

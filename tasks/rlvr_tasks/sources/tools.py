@@ -107,7 +107,7 @@ def tool_env(
             id=f"{environment}-{_key(environment, errand.question)[:16]}",
             prompt=({"role": "user", "content": errand.question},),
             verifier="tool_env",
-            answer=canonical_json({"outputs": list(errand.outputs)} if errand.outputs else {"calls": calls}),
+            answer=canonical_json({"calls": calls, **({"outputs": list(errand.outputs)} if errand.outputs else {})}),
             environment=environment,
             env_args={**errand.env_args, "tools": list(errand.tools)},
             data_source=f"tool_env/{environment}",
@@ -237,7 +237,7 @@ SINGLE: tuple[Pose, ...] = (_weather, _money, _timer, _two_cities, _nothing)
 
 def _disk(source: random.Random) -> tuple[dict[str, str], list[str], list[str]]:
     """Files with their texts, paths of the files, and folders."""
-    folders = source.sample(FOLDERS, 3)
+    folders: list[str] = source.sample(FOLDERS, 3)
     paths = [f"/{source.choice(folders)}/{name}{source.randint(10, 99)}.txt" for name in source.sample(WORDS, 4)]
     texts = {path: f"number {source.randint(100, 999)}" for path in paths}
     return {**{f"/{folder}/": "" for folder in folders}, **texts}, paths, folders

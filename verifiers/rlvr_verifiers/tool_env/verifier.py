@@ -7,6 +7,7 @@ the same state. An environment has to do the same thing each time for that: no c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from rlvr_verifiers.arguments import ArgumentReader, clip
@@ -19,9 +20,15 @@ from rlvr_verifiers.tool_env.registry import offered
 from rlvr_verifiers.tool_env.replay import executed, opened, replay, state_of
 from rlvr_verifiers.types import Completion, Score, Task
 
+MAX_REPLY = 2_000
+"""Characters of a reply that has to state something."""
+MAX_NUMBERS = 8
+"""Different numbers in it beyond those that are wanted."""
+_NUMBER = re.compile(r"\d+")
+
 
 class ToolEnv:
-    reasons = frozenset({"ok", "wrong_state", "missing_output", "refused", "no_answer"})
+    reasons = frozenset({"ok", "wrong_state", "missing_output", "hedge", "refused", "no_answer"})
 
     def check_task(self, task: Task) -> str | None:
         """Runs the gold. A task that a policy solves by doing nothing is refused."""
@@ -94,6 +101,10 @@ def _state_problem(task: Task, gold: Gold, instance: Instance) -> Problem | None
 
 
 def _reply_problem(gold: Gold, reply: str) -> Problem | None:
+    """A reply that lists everything states whatever is wanted."""
+    numbers = len(set(_NUMBER.findall(reply)))
+    if gold.outputs and (len(reply) > MAX_REPLY or numbers > MAX_NUMBERS + len(gold.outputs)):
+        return "hedge", f"the reply has {len(reply)} characters and {numbers} different numbers, too many to state one thing"
     missing = next((text for text in gold.outputs if not states(reply, text)), None)
     return None if missing is None else ("missing_output", f"the reply does not state {clip(missing, 80)!r}")
 
