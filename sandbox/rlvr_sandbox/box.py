@@ -40,6 +40,8 @@ class Ending:
     cpu_s: float
     peak_memory_mb: float
     out_of_memory: bool = False
+    over: str = ""
+    """What the zygote stopped the box for, where it has to keep watch itself: memory, disk or processes."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -185,6 +187,11 @@ class Box:
         return data is not None  # b"" is the end of file
 
     @property
+    def stopped_for(self) -> str:
+        """The limit that the zygote ended it for, or nothing."""
+        return self._ending.over if self._ending is not None else ""
+
+    @property
     def stderr(self) -> str:
         return self._stderr.decode("utf-8", "replace")
 
@@ -273,6 +280,9 @@ class Box:
     def _end(self, ending: Ending) -> Outcome:
         if ending.out_of_memory:
             return Outcome(status="memory", message=f"over {self._limits.memory_mb} MB")
+        if ending.over:
+            self._events.append(f"over_{ending.over}")
+            return Outcome(status="error", message=f"stopped: over its limit of {ending.over}")
         if ending.code < 0:
             # Nobody in a box can kill its first process; the kernel counts the limit in ticks and reports exact time.
             if ending.code == -signal.SIGKILL and ending.cpu_s >= self._limits.cpu_s * 0.5:

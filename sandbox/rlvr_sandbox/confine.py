@@ -29,13 +29,11 @@ _STACK_MB = 64
 class Confinement:
     """What the zygote found this machine to allow."""
 
-    namespaces: bool
     proc: bool
     switch_uid: int | None
     """Uid to change to; None where the zygote has the box's uid already."""
-    uid_holders: int | None
-    """Processes of the zygote itself that the kernel counts to the box's uid. None: too many to tell, so that processes
-    cannot be limited."""
+    uid_holders: int
+    """Processes of the zygote itself that the kernel counts to the box's uid."""
     landlock_abi: int
     hard_limits: Mapping[int, int]
     """What the zygote itself may not exceed."""
@@ -44,11 +42,10 @@ class Confinement:
 def enter(confinement: Confinement, limits: Mapping[str, Any], descriptors: list[int]) -> None:
     """`descriptors`: what becomes 0, 1, 2 and the control channel."""
     os.setsid()
-    if confinement.namespaces:
-        kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
-        _mounts(confinement, limits)
-    _keep_only(descriptors)
-    _rlimits(limits, confinement)
+    kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
+    _mounts(confinement, limits)
+    keep_only(descriptors)
+    set_rlimits(limits, confinement.hard_limits, limits["processes"] + confinement.uid_holders)
     if confinement.switch_uid is not None:
         os.setgroups([])
         os.setresgid(confinement.switch_uid, confinement.switch_uid, confinement.switch_uid)
@@ -56,8 +53,7 @@ def enter(confinement: Confinement, limits: Mapping[str, Any], descriptors: list
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root, and open("/dev/stdin") fails
     if confinement.landlock_abi:
         landlock.restrict(confinement.landlock_abi, readable=["/"], writable=[WORK], devices=["/dev"])
-    if confinement.namespaces:
-        kernel.drop_capabilities()
+    kernel.drop_capabilities()
 
 
 def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> None:
@@ -70,7 +66,8 @@ def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> None:
     os.chdir(WORK)
 
 
-def _keep_only(descriptors: list[int]) -> None:
+def keep_only(descriptors: list[int]) -> None:
+    """They become 0, 1, 2 and the control channel; every other descriptor is closed."""
     for place, descriptor in enumerate(descriptors):
         if descriptor != place:
             os.dup2(descriptor, place)
@@ -109,7 +106,8 @@ def _hard(name: int) -> int:
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
-def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> None:
+def set_rlimits(limits: Mapping[str, Any], hard_limits: Mapping[int, int], processes: int | None) -> None:
+    """`processes`: of the uid, as the kernel counts them; None: without a bound."""
     megabyte = 2**20
     wanted = {
         resource.RLIMIT_CPU: math.ceil(limits["cpu_s"]),
@@ -117,8 +115,8 @@ def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> None:
         resource.RLIMIT_DATA: (limits["memory_mb"] + _DATA_MB) * megabyte,
         resource.RLIMIT_FSIZE: limits["fsize_mb"] * megabyte,
     }
-    if confinement.uid_holders is not None:
-        wanted[resource.RLIMIT_NPROC] = limits["processes"] + confinement.uid_holders
+    if processes is not None:
+        wanted[resource.RLIMIT_NPROC] = processes
     for name, bound in wanted.items():
-        bound = min(bound, confinement.hard_limits[name])
+        bound = min(bound, hard_limits[name])
         resource.setrlimit(name, (bound, bound))

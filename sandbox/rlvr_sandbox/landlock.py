@@ -1,4 +1,6 @@
-"""A second wall behind the mount namespace: Landlock rules by which a box reads its own tree and writes its own folder only.
+"""Landlock rules by which a box reads its own tree and writes its own folder only.
+
+The second wall behind the mount namespace, and the first where there is none.
 
 TCP and (where the kernel knows how) abstract sockets and signals to processes outside are refused as well.
 """
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 from collections.abc import Sequence
 
@@ -25,10 +28,13 @@ def version() -> int:
         return 0
 
 
-def restrict(abi: int, *, readable: Sequence[str], writable: Sequence[str], devices: Sequence[str] = ()) -> None:
-    """For this process and all it starts, for ever: folders to read, to do anything in, and to write existing files in.
+def restrict(
+    abi: int, *, readable: Sequence[str], writable: Sequence[str], devices: Sequence[str] = (), listed: Sequence[str] = ()
+) -> None:
+    """For this process and all it starts, for ever: files and folders to read, to do anything in, to read and write what is there,
+    and to list.
 
-    Needs no_new_privs. Raises OSError where a folder is missing.
+    Needs no_new_privs. Raises OSError where one is missing.
     """
     handled = (1 << {1: 13, 2: 14}.get(abi, 15)) - 1
     attributes = struct.pack("Q", handled)
@@ -38,8 +44,8 @@ def restrict(abi: int, *, readable: Sequence[str], writable: Sequence[str], devi
         attributes += struct.pack("Q", 0b11)  # abstract sockets and signals
     ruleset = kernel.syscall(kernel.LANDLOCK_CREATE, attributes, len(attributes), 0, what="landlock_create_ruleset")
     try:
-        reading, writing = _EXECUTE | _READ_FILE | _READ_DIR, _WRITE_FILE | _TRUNCATE
-        for paths, rights in ((readable, reading), (writable, handled), (devices, writing)):
+        reading, using = _EXECUTE | _READ_FILE | _READ_DIR, _READ_FILE | _WRITE_FILE | _TRUNCATE
+        for paths, rights in ((readable, reading), (writable, handled), (devices, using), (listed, _READ_DIR)):
             for path in paths:
                 _allow(ruleset, path, rights & handled)
         kernel.syscall(kernel.LANDLOCK_RESTRICT, ruleset, 0, what="landlock_restrict_self")
@@ -49,6 +55,8 @@ def restrict(abi: int, *, readable: Sequence[str], writable: Sequence[str], devi
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        rights &= _EXECUTE | _READ_FILE | _WRITE_FILE | _TRUNCATE  # the kernel takes no others for a file
     try:
         rule = struct.pack("=Qi", rights, descriptor)
         kernel.syscall(kernel.LANDLOCK_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0, what=f"landlock_add_rule {path}")

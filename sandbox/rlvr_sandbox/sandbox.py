@@ -17,14 +17,20 @@ from types import TracebackType
 
 from rlvr_sandbox.box import Box
 from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.launch import Interpreter, Launcher, start_landlock, start_unsafe, start_zygote
 from rlvr_sandbox.selftest import breaches
 from rlvr_sandbox.types import Call, Program, Result
-from rlvr_sandbox.zygote_process import Interpreter, Walls, ZygoteProcess
+from rlvr_sandbox.zygote_process import Walls, ZygoteProcess
 
-SAFE_BACKENDS = ("zygote",)
-"""Best first; `auto` takes the first that passes its self-test."""
+_LAUNCHERS: dict[str, Launcher] = {
+    "zygote": start_zygote,
+    "landlock": start_landlock,
+    "unsafe_rlimit": start_unsafe,
+}
 UNSAFE_BACKEND = "unsafe_rlimit"
-BACKENDS = (*SAFE_BACKENDS, UNSAFE_BACKEND)
+BACKENDS = tuple(_LAUNCHERS)
+SAFE_BACKENDS = tuple(name for name in BACKENDS if name != UNSAFE_BACKEND)
+"""Best first; `auto` takes the first that passes its self-test."""
 
 
 class Sandbox:
@@ -140,7 +146,7 @@ class Sandbox:
                 raise SandboxError("the sandbox is closed; open a new one")
             if self._idle:
                 return self._idle.pop()
-            zygote = ZygoteProcess(self._interpreter, isolated=self.backend != UNSAFE_BACKEND)
+            zygote = ZygoteProcess(self._interpreter, _LAUNCHERS[self.backend])
             if not self._proven and self.backend != UNSAFE_BACKEND:
                 try:
                     self._prove(zygote)

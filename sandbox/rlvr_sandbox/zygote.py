@@ -20,7 +20,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from typing import Any, NoReturn
 
 from rlvr_sandbox import confine, kernel, landlock, program, rootfs, seccomp
@@ -72,22 +71,23 @@ def main(channel_descriptor: int) -> None:
     settings = json.loads(channel.recv(1 << 20))
     try:
         _warm(settings)
-        confinement, own_namespace = _settle(settings) if settings["isolated"] else _stay()
+        if settings["walls"] in ("landlock", "none"):
+            from rlvr_sandbox import flat  # what is loaded here is copied for every box
+
+            flat.serve(channel, settings)
+            return
+        confinement, own_namespace = _settle(settings)
     except (OSError, ImportError, ValueError) as error:
         channel.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
         return
     said = {
-        "namespaces": confinement.namespaces,
+        "namespaces": True,
         "proc": confinement.proc,
         "landlock_abi": confinement.landlock_abi,
-        "seccomp": confinement.namespaces,
+        "seccomp": True,
     }
     channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())
     _serve(channel, own_namespace, confinement)
-    if not confinement.namespaces:
-        import shutil
-
-        shutil.rmtree(os.getcwd(), ignore_errors=True)
 
 
 def _warm(settings: dict[str, Any]) -> None:
@@ -114,7 +114,9 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
     host_uid: int = settings["host_uid"]
     tree = rootfs.interpreter_tree(site_packages=settings["site_packages"], extra=settings["read_only"])
     privileged = os.geteuid() == 0
-    if privileged:
+    if settings["walls"] == "given":
+        kernel.drop_ambient()
+    elif privileged:
         _map_from_outside(host_uid)
     else:
         _map_self()
@@ -128,7 +130,6 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
     proc = rootfs.enter(tree)
     kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))
     confinement = confine.Confinement(
-        namespaces=True,
         proc=proc,
         switch_uid=rootfs.BOX_UID if privileged else None,
         uid_holders=0 if privileged else 2,
@@ -136,18 +137,6 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
         hard_limits=confine.lasting_rlimits(),
     )
     return confinement, own_namespace
-
-
-def _stay() -> tuple[confine.Confinement, int]:
-    """No walls at all, for the backend that is called unsafe. What a box leaves behind becomes a child of this process."""
-    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    import tempfile  # only this backend needs it, and what is loaded here is copied for every box
-
-    os.chdir(tempfile.mkdtemp(prefix="rlvr-unsafe-"))
-    confinement = confine.Confinement(
-        namespaces=False, proc=True, switch_uid=None, uid_holders=None, landlock_abi=0, hard_limits=confine.lasting_rlimits()
-    )
-    return confinement, -1
 
 
 def _map_self() -> None:
@@ -215,9 +204,7 @@ def _serve(channel: socket.socket, own_namespace: int, confinement: confine.Conf
         if "spawn" in request:
             _spawn(channel, own_namespace, confinement, request["spawn"], descriptors)
         else:
-            channel.send(json.dumps(_reap(request["reap"])).encode())
-            if not confinement.namespaces:
-                _sweep()
+            channel.send(json.dumps(reap(request["reap"])).encode())
 
 
 def _spawn(
@@ -228,9 +215,8 @@ def _spawn(
     descriptors: list[int],
 ) -> None:
     try:
-        if confinement.namespaces:
-            kernel.setns(own_namespace, kernel.NEWPID)  # or the next unshare would be refused
-            kernel.unshare(kernel.NEWPID)
+        kernel.setns(own_namespace, kernel.NEWPID)  # or the next unshare would be refused
+        kernel.unshare(kernel.NEWPID)
         pid = os.fork()
         if pid == 0:
             _become_box(confinement, limits, descriptors)
@@ -256,7 +242,7 @@ def _become_box(confinement: confine.Confinement, limits: dict[str, Any], descri
         os._exit(70)
 
 
-def _reap(pid: int) -> dict[str, Any]:
+def reap(pid: int) -> dict[str, Any]:
     """The controller has killed it or seen it end, so this does not wait long."""
     _, status, usage = os.wait4(pid, 0)
     return {
@@ -264,21 +250,3 @@ def _reap(pid: int) -> dict[str, Any]:
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "peak_memory_mb": usage.ru_maxrss / 1024,
     }
-
-
-def _sweep() -> None:
-    """What the kernel does for a box with namespaces: nothing that it started lives on, no file stays."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, os.WNOHANG)  # raises where there is no child any more
-            with open(f"/proc/self/task/{os.getpid()}/children") as file:
-                for child in file.read().split():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(child), signal.SIGKILL)
-            time.sleep(0.001)
-    import shutil
-
-    folder = os.getcwd()
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder, exist_ok=True)
-    os.chdir(folder)

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rlvr_sandbox.box import BoxProcess, Ending
-from rlvr_sandbox.cgroup import make_group
 from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.launch import Interpreter, Launcher, start_zygote
 from rlvr_sandbox.types import Limits
 
 _START_S = 60.0
 _ANSWER_S = 20.0
-_FIRST_HOST_UID = 1_000_000_000
-"""Kernel uids that boxes of a root-owned zygote run under; each zygote has its own, far from those that people have."""
-_counter = itertools.count()
-
-# Only the modules that are needed are imported, and the folder of this package never enters the box's `sys.path`.
-_BOOT = (
-    "import sys, types; package = types.ModuleType('rlvr_sandbox'); package.__path__ = [sys.argv[2]];"
-    " sys.modules['rlvr_sandbox'] = package; from rlvr_sandbox.zygote import main; main(int(sys.argv[1]))"
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Interpreter:
-    """The Python that programs run in."""
-
-    path: str = sys.executable
-    """Needs Python 3.11 or later."""
-    site_packages: bool = False
-    """Whether programs see its installed packages. Data sets among those may hold the answers, so the default is no."""
-    preload: tuple[str, ...] = ()
-    """Modules imported once, in the zygote, beyond the common ones of the standard library."""
-    read_only: tuple[str, ...] = ()
-    """Files and folders of this machine that programs may read, under the same path."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,46 +32,26 @@ class Walls:
 
 
 class ZygoteProcess:
-    """Raises SandboxError where it cannot be started, and from every method after it has died. Holds one box at a time.
+    """Raises SandboxError where it cannot be started, and from every method after it has died. Holds one box at a time."""
 
-    isolated: False only for the backend that is called unsafe.
-    """
-
-    def __init__(self, interpreter: Interpreter, *, isolated: bool = True) -> None:
-        self._isolated = isolated
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._channel = ours
+    def __init__(self, interpreter: Interpreter, launch: Launcher = start_zygote) -> None:
+        self._launched = launch(interpreter)
+        self._channel = self._launched.channel
         self._channel.settimeout(_START_S)
+        self._process = self._launched.process
+        self._group = self._launched.group
+        self.served = 0
+        """Boxes made so far."""
         try:
-            self._process = _launch(interpreter, theirs.fileno())
-        except OSError as error:
-            ours.close()
-            raise SandboxError(f"cannot start the interpreter {interpreter.path}: {error}; mend `interpreter`") from error
-        finally:
-            theirs.close()
-        self._group = make_group() if isolated else None
-        try:
-            self._enter_group()
             self.walls = self._greet(interpreter)
         except BaseException:
             self.close()
             raise
 
-    def _enter_group(self) -> None:
-        """Before the zygote starts anything; where the kernel has second thoughts about the group there is none."""
-        if self._group is not None:
-            try:
-                self._group.add(self._process.pid)
-                self._group.limit(Limits())
-                self._group.ran_out_of_memory()
-            except OSError:
-                self._group = None
-
     def _greet(self, interpreter: Interpreter) -> Walls:
-        number = os.getpid() * 64 % 900_000_000 + next(_counter) % 64
         settings = {
-            "isolated": self._isolated,
-            "host_uid": _FIRST_HOST_UID + number,
+            "walls": self._launched.making,
+            "host_uid": self._launched.host_uid,
             "site_packages": interpreter.site_packages,
             "preload": interpreter.preload,
             "read_only": interpreter.read_only,
@@ -107,9 +60,9 @@ class ZygoteProcess:
             self._channel.send(json.dumps(settings).encode())
             answer = self._receive()
         except OSError as error:
-            raise SandboxError(f"the zygote did not start: {self._complaint() or error}") from error
+            raise SandboxError(f"the zygote did not start: {self._process.complaint() or error}") from error
         if "ready" not in answer:
-            raise SandboxError(f"the zygote cannot be isolated here: {answer.get('failed') or self._complaint()}")
+            raise SandboxError(f"the zygote cannot be isolated here: {answer.get('failed') or self._process.complaint()}")
         self._channel.settimeout(_ANSWER_S)
         cgroup = self._group.version if self._group else 0
         return Walls(python=answer["python"], cgroup=cgroup, **answer["ready"])
@@ -145,6 +98,7 @@ class ZygoteProcess:
             box_control.close()
             for descriptor in given:
                 os.close(descriptor)
+        self.served += 1
         pid = answer["pid"]
         return BoxProcess(control, stdin, stdout, stderr, handles[0], lambda: self._reap(pid))
 
@@ -158,18 +112,13 @@ class ZygoteProcess:
     def _reap(self, pid: int) -> Ending:
         answer, _ = self._ask(json.dumps({"reap": pid}).encode(), [])
         out_of_memory = self._group is not None and self._group.ran_out_of_memory()
-        return Ending(answer["code"], answer["cpu_s"], answer["peak_memory_mb"], out_of_memory)
+        over = answer.get("over", "")
+        return Ending(answer["code"], answer["cpu_s"], answer["peak_memory_mb"], out_of_memory or over == "memory", over)
 
     def close(self) -> None:
         """Ends it and with it every box. Raises nothing; safe to call twice."""
         self._channel.close()
-        try:
-            self._process.wait(2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._process.stop()
         if self._group is not None:
             self._group.close()
 
@@ -180,7 +129,7 @@ class ZygoteProcess:
         except OSError as error:
             raise SandboxError(f"the zygote does not answer ({error}); it is replaced") from error
         if not data:
-            raise SandboxError(f"the zygote died ({self._complaint() or 'without a word'}); it is replaced")
+            raise SandboxError(f"the zygote died ({self._process.complaint() or 'without a word'}); it is replaced")
         return json.loads(data), handles
 
     def _receive(self) -> dict[str, Any]:
@@ -188,31 +137,3 @@ class ZygoteProcess:
         if not data:
             raise OSError("it ended")
         return json.loads(data)
-
-    def _complaint(self) -> str:
-        """The last line it wrote to its standard error before it ended."""
-        stream: IO[bytes] | None = self._process.stderr
-        if stream is None:
-            return ""
-        os.set_blocking(stream.fileno(), False)
-        try:
-            text = os.read(stream.fileno(), 1 << 16).decode("utf-8", "replace")
-        except OSError:
-            return ""
-        return text.strip().rpartition("\n")[2]
-
-
-def _launch(interpreter: Interpreter, channel: int) -> subprocess.Popen[bytes]:
-    """A clean process: no environment, no descriptors, no threads, nothing of ours in memory."""
-    package = str(Path(__file__).resolve().parent)
-    flags = ["-s", "-P", "-B", *([] if interpreter.site_packages else ["-S"])]
-    environment = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONHASHSEED": "0"}  # noqa: S108 - the box's
-    return subprocess.Popen(  # noqa: S603
-        [interpreter.path, *flags, "-c", _BOOT, str(channel), package],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        pass_fds=(channel,),
-        env=environment,
-        cwd="/",
-    )

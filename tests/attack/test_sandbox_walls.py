@@ -17,8 +17,9 @@ import pytest
 
 from rlvr_sandbox import Call, Limits, Program, Result, Sandbox, SandboxError
 from rlvr_sandbox import sandbox as sandbox_module
+from rlvr_sandbox.launch import Interpreter
 from rlvr_sandbox.selftest import breaches
-from rlvr_sandbox.zygote_process import Interpreter, ZygoteProcess
+from rlvr_sandbox.zygote_process import ZygoteProcess
 
 LIMITS = Limits(wall_s=10.0, cpu_s=5.0, memory_mb=256)
 
@@ -380,7 +381,8 @@ def test_an_ordinary_user_has_the_same_walls() -> None:
 
 def test_an_idle_zygote_ends_with_its_controller() -> None:
     source = (
-        "import os, sys, time\nfrom rlvr_sandbox.zygote_process import *\nz = ZygoteProcess(Interpreter())\n"
+        "import os\nfrom rlvr_sandbox.zygote_process import ZygoteProcess\nfrom rlvr_sandbox.launch import Interpreter\n"
+        "z = ZygoteProcess(Interpreter())\n"
         "print(z._process.pid, flush=True)\nos.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)

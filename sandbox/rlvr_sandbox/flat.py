@@ -1,0 +1,236 @@
+"""The zygote where no namespace can be made: boxes are ordinary processes behind Landlock, seccomp and resource limits.
+
+What the kernel does for a box with namespaces is done here, by hand. One box lives at a time, and every descendant of this process
+belongs to it: orphans come back here. In a box `setsid` and `setpgid` do nothing, so that one signal to its process group, which
+the kernel delivers as a whole, ends all of it. While it lives its processes, memory and files are counted, and too many end it;
+afterwards its files are removed.
+
+The same loop serves the backend that has no walls at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rlvr_sandbox import confine, kernel, landlock, program, rootfs, seccomp, seccomp_flat, watch
+
+_SIGNAL_SCOPE = 6
+"""From this version on Landlock keeps a box from signalling processes outside."""
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108
+_OTHERS = 256
+"""Processes that the user may start while a box lives, before the box can start no more."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ground:
+    """Where boxes live, and behind what."""
+
+    walls: bool
+    folders: tuple[str, ...]
+    """What a box may write in; it starts in the first."""
+    contained: bool
+    """Whether a container's own pid namespace and file systems hold nothing but boxes."""
+    switch_uid: int | None
+    readable: tuple[str, ...]
+    listed: tuple[str, ...]
+    landlock_abi: int
+    hard_limits: Mapping[int, int]
+
+
+@dataclasses.dataclass(slots=True)
+class Running:
+    """The box that lives now."""
+
+    pid: int
+    limits: Mapping[str, Any]
+    over: str = ""
+    pause_s: float = watch.PAUSE_S
+    """Until it is looked at again."""
+
+
+def serve(channel: socket.socket, settings: dict[str, Any]) -> None:
+    """Says `ready` and serves until the controller hangs up. Raises OSError where a wall cannot be made."""
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    ground = _walled(settings) if settings["walls"] == "landlock" else _open()
+    os.environ.update(HOME=ground.folders[0], TMPDIR=ground.folders[0])
+    said = {"namespaces": False, "proc": True, "landlock_abi": ground.landlock_abi, "seccomp": ground.walls}
+    try:
+        channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())
+        _serve(channel, ground)
+    finally:
+        if not ground.contained:
+            os.chdir("/")
+            watch.clear(ground.folders[0])
+            os.rmdir(ground.folders[0])
+
+
+def _open() -> Ground:
+    folder = tempfile.mkdtemp(prefix="rlvr-unsafe-")
+    return Ground(False, (folder,), False, None, (), (), 0, confine.lasting_rlimits())
+
+
+def _walled(settings: dict[str, Any]) -> Ground:
+    """Before the first box: what all of them inherit."""
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+    abi, root, contained = landlock.version(), os.geteuid() == 0, os.getpid() == 1
+    # As another user a box is kept from our processes by its uid, and PID 1 takes no signals from its own namespace.
+    if not abi and not contained:
+        raise OSError("this kernel has no Landlock, which keeps boxes from the files of this machine; use another backend")
+    if abi < _SIGNAL_SCOPE and not root and not contained:
+        raise OSError(f"Landlock here is version {abi}; before 6 (Linux 6.12) boxes could signal processes of their user")
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # or a box of the same user could open our memory
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    tree = rootfs.interpreter_tree(site_packages=settings["site_packages"], extra=settings["read_only"])
+    readable, listed = rootfs.visible(tree)
+    uid: int | None = settings["host_uid"] if root else None
+    folders = (rootfs.WORK, _SHARED_MEMORY) if contained else (tempfile.mkdtemp(prefix="rlvr-landlock-"),)
+    if uid is not None:
+        _check_readable(uid)
+        os.chown(folders[0], uid, uid)
+        kernel.drop_bounding_set()
+    hard = confine.lasting_rlimits()
+    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))
+    return Ground(True, folders, contained, uid, readable, listed, abi, hard)
+
+
+def _check_readable(uid: int) -> None:
+    """Boxes of root run as another user, whom nobody may have thought of when the interpreter was installed."""
+    for file in (sys.executable, str(os.__file__)):
+        for folder in Path(file).parents:
+            if not folder.stat().st_mode & 1:
+                raise OSError(
+                    f"other users cannot enter {folder}, so boxes (uid {uid}) cannot use {file}; give `interpreter`"
+                )
+
+
+# -- serving --------------------------------------------------------------------------------------------------------------
+
+
+def _serve(channel: socket.socket, ground: Ground) -> None:
+    gc.collect()
+    gc.freeze()
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    box: Running | None = None
+    while True:
+        if not poll.poll(None if box is None or box.over else box.pause_s * 1000):
+            assert box is not None
+            _look(box, ground)
+            continue
+        data, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 8)
+        if not data:
+            break
+        request = json.loads(data)
+        if "spawn" in request:
+            box = _spawn(channel, ground, request["spawn"], descriptors)
+        elif box is not None:
+            channel.send(json.dumps(_finish(box, ground)).encode())
+            box = None
+    if box is not None:
+        _finish(box, ground)
+
+
+def _spawn(channel: socket.socket, ground: Ground, limits: dict[str, Any], descriptors: list[int]) -> Running | None:
+    try:
+        processes = _processes(ground, limits["processes"])
+        pid = os.fork()
+        if pid == 0:
+            _become_box(ground, limits, processes, descriptors)
+        handle = os.pidfd_open(pid)
+    except OSError as error:
+        channel.send(json.dumps({"failed": str(error)}).encode())
+        return None
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    socket.send_fds(channel, [json.dumps({"pid": pid}).encode()], [handle])
+    os.close(handle)
+    return Running(pid, limits)
+
+
+def _processes(ground: Ground, wanted: int) -> int | None:
+    """The bound that the kernel counts for the uid of a box."""
+    if not ground.walls:
+        return None
+    if ground.contained:
+        return wanted + 1  # this process has the same uid
+    if ground.switch_uid is not None:
+        return wanted
+    return wanted + watch.threads_of_user(os.getuid()) + _OTHERS
+
+
+def _become_box(ground: Ground, limits: Mapping[str, Any], processes: int | None, descriptors: list[int]) -> NoReturn:
+    try:
+        _enter(ground, limits, processes, descriptors)
+        program.serve(confine.CONTROL)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+    finally:
+        os._exit(70)
+
+
+def _enter(ground: Ground, limits: Mapping[str, Any], processes: int | None, descriptors: list[int]) -> None:
+    os.setsid()
+    confine.keep_only(descriptors)
+    os.chdir(ground.folders[0])
+    confine.set_rlimits(limits, ground.hard_limits, processes)
+    uid = ground.switch_uid
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if not ground.walls:
+        return
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root, and open("/dev/stdin") fails
+    if ground.landlock_abi:
+        readable = (*ground.readable, f"/proc/{os.getpid()}")
+        devices = [f"/dev/{name}" for name in rootfs.DEVICES]
+        landlock.restrict(
+            ground.landlock_abi, readable=readable, writable=ground.folders, devices=devices, listed=ground.listed
+        )
+    kernel.drop_capabilities()
+    kernel.install_seccomp(seccomp_flat.build_filter(kernel.MACHINE))
+
+
+# -- keeping watch, and afterwards ----------------------------------------------------------------------------------------
+
+
+def _look(box: Running, ground: Ground) -> None:
+    """Ends the box where it is over a limit that the kernel does not hold it to."""
+    if ground.walls:
+        box.over, box.pause_s = watch.excess(box.limits, ground.folders, separate=ground.contained)
+        if box.over:
+            watch.kill(box.pid, grouped=True)
+
+
+def _finish(box: Running, ground: Ground) -> dict[str, Any]:
+    """Nothing that the box started lives on, and no file stays. The controller has killed its first process or seen it end."""
+    watch.kill(box.pid, grouped=ground.walls)
+    _, status, usage = os.wait4(box.pid, 0)
+    cpu_s = usage.ru_utime + usage.ru_stime
+    for orphan in watch.reap_all(box.pid, grouped=ground.walls):
+        cpu_s += orphan.ru_utime + orphan.ru_stime
+    for folder in ground.folders:
+        watch.clear(folder)
+    return {
+        "code": os.waitstatus_to_exitcode(status),
+        "cpu_s": cpu_s,
+        "peak_memory_mb": usage.ru_maxrss / 1024,
+        "over": box.over,
+    }
