@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from rlvr_sandbox.box import BoxProcess, Ending
 from rlvr_sandbox.cgroup import make_group
 from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.spawner import BoxProcess, Ending
 from rlvr_sandbox.types import Limits
 
 _START_S = 60.0
