@@ -159,8 +159,9 @@ class Box:
     # -- the conversation -------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        message = self._message(time.monotonic() + SETUP_S)
-        if message != ("ready",):
+        asked = time.monotonic()
+        message = self._message(asked + SETUP_S)
+        if message is None or message[0] != "ready":
             why = self.stderr.strip() or "it gave no sign"
             raise SandboxError(f"a box could not be made: {why}; the sandbox's self-test says what this machine lacks")
         program = self._program

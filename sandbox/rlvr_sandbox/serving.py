@@ -41,7 +41,7 @@ def _spawn(
         if confinement.namespaces:
             kernel.setns(own_namespace, kernel.NEWPID)  # or the next unshare would be refused
             kernel.unshare(kernel.NEWPID)
-        pid = os.fork()
+        pid = kernel.fork()
         if pid == 0:
             _become_box(confinement, limits, descriptors)
         handle = os.pidfd_open(pid)

@@ -21,7 +21,7 @@ import socket
 import sys
 from typing import Any
 
-from rlvr_sandbox import confine, kernel, landlock, rootfs, seccomp, serving
+from rlvr_sandbox import confine, kernel, landlock, program, rootfs, seccomp, serving
 
 PRELOAD = (
     "abc",
@@ -99,6 +99,7 @@ def _warm(settings: dict[str, Any]) -> None:
         site.setquit()
         site.setcopyright()
         site.sethelper()
+    program.rehearse()
     sys.executable = os.path.realpath(sys.executable)
     sys.argv = ["main.py"]
 
