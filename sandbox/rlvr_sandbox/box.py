@@ -8,57 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import select
 import signal
-import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from rlvr_sandbox.codec import CodecError
 from rlvr_sandbox.errors import SandboxError
-from rlvr_sandbox.frames import Inbox, pack
-from rlvr_sandbox.types import Limits, Outcome, Program, Result, Status, Value
+from rlvr_sandbox.frames import pack
+from rlvr_sandbox.spawner import BoxProcess, Ending, Spawner
+from rlvr_sandbox.streams import Streams, Wake
+from rlvr_sandbox.types import Outcome, Program, Result, Status, Value
+
+__all__ = ["Box", "BoxProcess", "Ending", "Spawner"]
 
 SETUP_S = 20.0
 """A box is made in milliseconds; this is for a machine that is being suspended or swaps."""
-KEPT_STDERR = 8192
-_CHUNK = 1 << 18
 _SHOWN = 300
-
-_Wake = Literal["done", "deadline", "ended", "flood"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ending:
-    """How the first process of a box ended, and what the whole box used."""
-
-    code: int
-    """Exit status, or minus the signal."""
-    cpu_s: float
-    peak_memory_mb: float
-    out_of_memory: bool = False
-    over: str = ""
-    """What the zygote stopped the box for, where it has to keep watch itself: memory, disk or processes."""
-
-
-@dataclasses.dataclass(slots=True)
-class BoxProcess:
-    """The descriptors of a box that has just been made; whoever gets it closes them."""
-
-    control: socket.socket
-    stdin: int
-    stdout: int
-    stderr: int
-    pidfd: int
-    reap: Callable[[], Ending]
-    """To be called once, when the process has ended or been killed. Raises SandboxError where it cannot be known."""
-
-
-class Spawner(Protocol):
-    def spawn(self, limits: Limits, *, piped: bool) -> BoxProcess: ...
 
 
 class Box:
@@ -72,19 +39,13 @@ class Box:
         self._limits = program.limits
         self._piped = program.mode == "stdio"
         self._process = spawner.spawn(program.limits, piped=self._piped)
-        self._inbox = Inbox(program.limits.value_bytes)
-        self._outgoing = bytearray()
-        self._stdin = memoryview(stdin)
-        self._stdout = bytearray()
-        self._stderr = bytearray()
-        self._stderr_bytes = 0
+        self._streams = Streams(self._process, program.limits, stdin)
         self._calls = 0
         self._started = self._ended = 0.0
         self._deadline = 0.0
         self._over: Outcome | None = None
         self._ending: Ending | None = None
         self._events: list[str] = []
-        self._open: set[int] = set()
         self._lost = False
         try:
             self._begin()
@@ -115,7 +76,7 @@ class Box:
         if loaded.status != "ok":
             return loaded
         number, self._calls = self._calls, self._calls + 1
-        self._outgoing += pack("call", number, tuple(args), dict(kwargs or {}))
+        self._streams.send(pack("call", number, tuple(args), dict(kwargs or {})))
         begin = time.monotonic()
         case = self._limits.case_wall_s
         message = self._message(self._deadline if case is None else min(self._deadline, begin + case))
@@ -137,7 +98,7 @@ class Box:
         return self._message(self._deadline)
 
     def send(self, *message: Any) -> None:
-        self._outgoing += pack(*message)
+        self._streams.send(pack(*message))
 
     @property
     def outcome(self) -> Outcome:
@@ -146,7 +107,7 @@ class Box:
 
     def wait(self) -> Result:
         """`stdio`: feeds the input, collects the output until the program ends, and says how it ended."""
-        wake = self._pump(self._deadline, lambda: False)
+        wake = self._streams.pump(self._deadline, lambda: False)
         outcome = self._over or self._stopped(wake)
         self.close()
         return self.result(outcome)
@@ -158,7 +119,7 @@ class Box:
         return Result(
             status=outcome.status,
             value=outcome.value,
-            stdout=bytes(self._stdout) if outcome.status != "output_limit" else b"",
+            stdout=bytes(self._streams.stdout) if outcome.status != "output_limit" else b"",
             stderr=self.stderr,
             message=outcome.message,
             exit_code=ending.code if ending.code >= 0 else None,
@@ -180,11 +141,7 @@ class Box:
 
     def deserted(self) -> bool:
         """Whether no process holds the box's standard error any more. For the self-test, after the box was stopped."""
-        descriptor = self._process.stderr
-        data = _read(descriptor) if descriptor in self._open else b""
-        while data:
-            data = _read(descriptor)
-        return data is not None  # b"" is the end of file
+        return self._streams.deserted()
 
     @property
     def stopped_for(self) -> str:
@@ -193,7 +150,7 @@ class Box:
 
     @property
     def stderr(self) -> str:
-        return self._stderr.decode("utf-8", "replace")
+        return self._streams.stderr.decode("utf-8", "replace")
 
     def close(self) -> None:
         """Kills whatever is left of the box, all descendants with it. Raises nothing; safe to call twice."""
@@ -202,47 +159,38 @@ class Box:
         self._ended = self._ended or time.monotonic()
         with contextlib.suppress(SandboxError):  # the zygote is gone, and every box with it
             self._reap()
-        self._process.control.close()
-        for descriptor in (self._process.stdin, self._process.stdout, self._process.stderr, self._process.pidfd):
-            if descriptor in self._open or descriptor == self._process.pidfd:
-                os.close(descriptor)
-        self._open.clear()
-        self._process.pidfd = -1
+        self._streams.close()
 
     # -- the conversation -------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        process = self._process
-        process.control.setblocking(False)
-        for descriptor in (process.stdin, process.stdout, process.stderr):
-            if descriptor >= 0:
-                os.set_blocking(descriptor, False)
-                self._open.add(descriptor)
-        message = self._message(time.monotonic() + SETUP_S, feed=False)
-        if message != ("ready",):
+        asked = time.monotonic()
+        message = self._message(asked + SETUP_S)
+        if message is None or message[0] != "ready":
             why = self.stderr.strip() or "it gave no sign"
             raise SandboxError(f"a box could not be made: {why}; the sandbox's self-test says what this machine lacks")
         program = self._program
         self._started = time.monotonic()
         self._deadline = self._started + self._limits.wall_s
-        self._outgoing += pack(
-            "program", program.mode, program.entry_point, program.preamble, program.source, self._limits.value_bytes
+        self._streams.feeding = True
+        self._streams.send(
+            pack("program", program.mode, program.entry_point, program.preamble, program.source, self._limits.value_bytes)
         )
 
-    def _message(self, until: float, *, feed: bool = True) -> tuple[Any, ...] | None:
+    def _message(self, until: float) -> tuple[Any, ...] | None:
         """The box's next message, or None and `_over` says why there is none."""
         if self._over is not None:
             return None
         found: list[tuple[Any, ...]] = []
 
         def arrived() -> bool:
-            message = self._inbox.next()
+            message = self._streams.inbox.next()
             if message is not None:
                 found.append(message)
             return bool(found)
 
         try:
-            wake = "done" if arrived() else self._pump(until, arrived)
+            wake = "done" if arrived() else self._streams.pump(until, arrived)
         except CodecError as error:
             self._events.append("stray_frames")
             self._over = Outcome(status="bad_value", message=f"the answer cannot be read: {error}")
@@ -266,7 +214,7 @@ class Box:
                 self._events.append("stray_frames")
                 return Outcome(status="error", message="the program wrote to the channel of its box")
 
-    def _stopped(self, wake: _Wake) -> Outcome:
+    def _stopped(self, wake: Wake) -> Outcome:
         """Why the conversation is over. Kills and reaps, so that what the kernel knows can be told."""
         self._ended = time.monotonic()
         if wake == "ended":
@@ -310,112 +258,6 @@ class Box:
             self._ending = self._process.reap()
             self._lost = False
         return self._ending
-
-    # -- bytes ------------------------------------------------------------------------------------------------------------
-
-    def _pump(self, until: float, done: Callable[[], bool]) -> _Wake:
-        """Moves bytes both ways until `done`, the deadline, the program's end, or too much output."""
-        process, poll = self._process, select.poll()
-        control = process.control.fileno()
-        poll.register(process.pidfd, select.POLLIN)
-        for descriptor in self._open - {process.stdin}:
-            poll.register(descriptor, select.POLLIN)
-        hung_up = False
-        while True:
-            if not hung_up:
-                poll.register(control, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
-            if self._started and process.stdin in self._open:
-                if self._stdin:
-                    poll.register(process.stdin, select.POLLOUT)
-                else:
-                    self._shut(process.stdin, poll)
-            left = until - time.monotonic()
-            ready = dict(poll.poll(max(0.0, left * 1000))) if left > 0 else {}
-            if not ready and time.monotonic() >= until:
-                return "deadline"
-            ended = process.pidfd in ready
-            if control in ready and not hung_up:
-                hung_up = self._talk(ready[control])
-                if hung_up:
-                    poll.unregister(control)
-            if process.stdin in ready:
-                self._feed(poll)
-            for descriptor in (process.stdout, process.stderr):
-                if descriptor in ready and not self._drain(descriptor, poll):
-                    return "flood"
-            if done():
-                return "done"
-            if ended:
-                return self._last_words(done)
-
-    def _last_words(self, done: Callable[[], bool]) -> _Wake:
-        """Every process of the box is dead, so what it wrote is in the pipes already: read that, and wait for no end of file."""
-        while not self._talk(select.POLLIN, once=True):
-            if done():
-                return "done"
-        for descriptor in (self._process.stdout, self._process.stderr):
-            while descriptor in self._open and (data := _read(descriptor)):
-                if not self._keep(descriptor, data):
-                    return "flood"
-        return "done" if done() else "ended"
-
-    def _talk(self, events: int, *, once: bool = False) -> bool:
-        """Both directions of the control channel; True where it is closed, or empty and `once`."""
-        if events & select.POLLOUT and self._outgoing:
-            try:
-                del self._outgoing[: self._process.control.send(self._outgoing)]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._outgoing.clear()
-        if not events & ~select.POLLOUT:
-            return False
-        try:
-            data = self._process.control.recv(_CHUNK)
-        except BlockingIOError:
-            return once
-        except OSError:
-            return True
-        self._inbox.feed(data)
-        return not data
-
-    def _feed(self, poll: select.poll) -> None:
-        try:
-            self._stdin = self._stdin[os.write(self._process.stdin, self._stdin[:_CHUNK]) :]
-        except BlockingIOError:
-            return
-        except OSError:  # it closed its input, which is its right
-            self._stdin = self._stdin[:0]
-
-    def _drain(self, descriptor: int, poll: select.poll) -> bool:
-        data = _read(descriptor)
-        if data is not None and not data:
-            self._shut(descriptor, poll)
-        return self._keep(descriptor, data or b"")
-
-    def _keep(self, descriptor: int, data: bytes) -> bool:
-        if descriptor == self._process.stdout:
-            self._stdout += data
-            return len(self._stdout) <= self._limits.stdout_bytes
-        self._stderr_bytes += len(data)
-        self._stderr += data[: max(0, KEPT_STDERR - len(self._stderr))]
-        return self._stderr_bytes <= self._limits.stderr_bytes
-
-    def _shut(self, descriptor: int, poll: select.poll) -> None:
-        with contextlib.suppress(KeyError):
-            poll.unregister(descriptor)
-        os.close(descriptor)
-        self._open.discard(descriptor)
-
-
-def _read(descriptor: int) -> bytes | None:
-    """None where nothing is there yet."""
-    try:
-        return os.read(descriptor, _CHUNK)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""
 
 
 def _line(text: str) -> str:

@@ -147,7 +147,7 @@ def _serve(channel: socket.socket, ground: Ground) -> None:
 def _spawn(channel: socket.socket, ground: Ground, limits: dict[str, Any], descriptors: list[int]) -> Running | None:
     try:
         processes = _processes(ground, limits["processes"])
-        pid = os.fork()
+        pid = kernel.fork()
         if pid == 0:
             _become_box(ground, limits, processes, descriptors)
         handle = os.pidfd_open(pid)

@@ -27,6 +27,7 @@ LANDLOCK_CREATE, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT = 444, 445, 446
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_holding = ctypes.PyDLL(None)  # keeps the interpreter's lock, which a child of a fork needs to have
 
 
 def _checked(result: int, what: str) -> int:
@@ -46,6 +47,14 @@ def unshare(flags: int) -> None:
     _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
 
 
+def fork() -> int:
+    """As `os.fork`, without Python's own handlers: for a process with one thread and no handler that matters to the child.
+
+    What those handlers do to a process that needs none of it is a third of a box's cost.
+    """
+    return _checked(_holding.fork(), "fork")
+
+
 def setns(descriptor: int, kind: int) -> None:
     _checked(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)), "setns")
 
@@ -53,7 +62,8 @@ def setns(descriptor: int, kind: int) -> None:
 def mount(source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, options)]
     result = _libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
-    _checked(result, f"mount {kind or source} on {target}")
+    if result < 0:
+        _checked(result, f"mount {kind or source} on {target}")
 
 
 def detach(target: str) -> None:

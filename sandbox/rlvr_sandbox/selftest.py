@@ -14,7 +14,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import cast
 
-from rlvr_sandbox.box import Box, Spawner
+from rlvr_sandbox.box import Box
+from rlvr_sandbox.spawner import Spawner
 from rlvr_sandbox.types import Limits, Program
 
 _PROBE = """

@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import gc
 import importlib
 import json
 import os
 import signal
 import socket
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
-from rlvr_sandbox import confine, kernel, landlock, program, rootfs, seccomp
+from rlvr_sandbox import confine, kernel, landlock, program, rootfs, seccomp, serving
 
 PRELOAD = (
     "abc",
@@ -87,7 +86,7 @@ def main(channel_descriptor: int) -> None:
         "seccomp": True,
     }
     channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())
-    _serve(channel, own_namespace, confinement)
+    serving.serve(channel, own_namespace, confinement)
 
 
 def _warm(settings: dict[str, Any]) -> None:
@@ -101,6 +100,7 @@ def _warm(settings: dict[str, Any]) -> None:
         site.setquit()
         site.setcopyright()
         site.sethelper()
+    program.rehearse()
     sys.executable = os.path.realpath(sys.executable)
     sys.argv = ["main.py"]
 
@@ -188,65 +188,3 @@ def _become_init() -> None:
         status = os.waitpid(pid, 0)[1]
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-# -- serving --------------------------------------------------------------------------------------------------------------
-
-
-def _serve(channel: socket.socket, own_namespace: int, confinement: confine.Confinement) -> None:
-    gc.collect()
-    gc.freeze()
-    while True:
-        data, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 8)
-        if not data:
-            return
-        request = json.loads(data)
-        if "spawn" in request:
-            _spawn(channel, own_namespace, confinement, request["spawn"], descriptors)
-        else:
-            channel.send(json.dumps(reap(request["reap"])).encode())
-
-
-def _spawn(
-    channel: socket.socket,
-    own_namespace: int,
-    confinement: confine.Confinement,
-    limits: dict[str, Any],
-    descriptors: list[int],
-) -> None:
-    try:
-        kernel.setns(own_namespace, kernel.NEWPID)  # or the next unshare would be refused
-        kernel.unshare(kernel.NEWPID)
-        pid = os.fork()
-        if pid == 0:
-            _become_box(confinement, limits, descriptors)
-        handle = os.pidfd_open(pid)
-    except OSError as error:
-        channel.send(json.dumps({"failed": str(error)}).encode())
-    else:
-        socket.send_fds(channel, [json.dumps({"pid": pid}).encode()], [handle])
-        os.close(handle)
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-def _become_box(confinement: confine.Confinement, limits: dict[str, Any], descriptors: list[int]) -> NoReturn:
-    try:
-        confine.enter(confinement, limits, descriptors)
-        program.serve(confine.CONTROL)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
-    finally:
-        os._exit(70)
-
-
-def reap(pid: int) -> dict[str, Any]:
-    """The controller has killed it or seen it end, so this does not wait long."""
-    _, status, usage = os.wait4(pid, 0)
-    return {
-        "code": os.waitstatus_to_exitcode(status),
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_memory_mb": usage.ru_maxrss / 1024,
-    }

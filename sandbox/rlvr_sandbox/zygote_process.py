@@ -8,9 +8,9 @@ import os
 import socket
 from typing import Any
 
-from rlvr_sandbox.box import BoxProcess, Ending
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.launch import Interpreter, Launcher, start_zygote
+from rlvr_sandbox.spawner import BoxProcess, Ending
 from rlvr_sandbox.types import Limits
 
 _START_S = 60.0
