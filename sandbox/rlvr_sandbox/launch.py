@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -150,10 +151,18 @@ class LocalProcess:
         try:
             self._process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
+            for child in self._children():  # PID 1 of a namespace, and what holds it
+                with contextlib.suppress(OSError):
+                    os.kill(child, signal.SIGKILL)
             self._process.kill()
             self._process.wait()
         if self._process.stderr is not None:
             self._process.stderr.close()
+
+    def _children(self) -> list[int]:
+        with contextlib.suppress(OSError), open(f"/proc/{self._process.pid}/task/{self._process.pid}/children") as file:
+            return [int(child) for child in file.read().split()]
+        return []
 
     def complaint(self) -> str:
         stream = self._process.stderr

@@ -16,6 +16,7 @@ from collections.abc import Generator
 from types import TracebackType
 
 from rlvr_sandbox.box import Box
+from rlvr_sandbox.bubblewrap import start_bwrap
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.launch import Interpreter, Launcher, start_landlock, start_unsafe, start_zygote
 from rlvr_sandbox.selftest import breaches
@@ -24,6 +25,7 @@ from rlvr_sandbox.zygote_process import Walls, ZygoteProcess
 
 _LAUNCHERS: dict[str, Launcher] = {
     "zygote": start_zygote,
+    "bwrap": start_bwrap,
     "landlock": start_landlock,
     "unsafe_rlimit": start_unsafe,
 }
