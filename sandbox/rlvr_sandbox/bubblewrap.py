@@ -34,4 +34,4 @@ def start_bwrap(interpreter: Interpreter) -> Launched:
     for name in (*_OF_ZYGOTE, *(_OF_ROOT if root else ())):
         capabilities += ["--cap-add", name]
     command = [program, *_NAMESPACES, *_TREE, *user, "--as-pid-1", "--new-session", *capabilities, "--"]
-    return start_local(interpreter, making="namespaces" if root else "given", prefix=command)
+    return start_local(interpreter, making="namespaces" if root else "given", prefix=command, inside="bubblewrap")

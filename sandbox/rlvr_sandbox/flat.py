@@ -97,13 +97,14 @@ def _walled(settings: dict[str, Any]) -> Ground:
     tree = rootfs.interpreter_tree(site_packages=settings["site_packages"], extra=settings["read_only"])
     readable, listed = rootfs.visible(tree)
     uid: int | None = settings["host_uid"] if root else None
-    folders = (rootfs.WORK, _SHARED_MEMORY) if contained else (tempfile.mkdtemp(prefix="rlvr-landlock-"),)
     if uid is not None:
         _check_readable(uid)
-        os.chown(folders[0], uid, uid)
         kernel.drop_bounding_set()
     hard = confine.lasting_rlimits()
     kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))
+    folders = (rootfs.WORK, _SHARED_MEMORY) if contained else (tempfile.mkdtemp(prefix="rlvr-landlock-"),)
+    if uid is not None:
+        os.chown(folders[0], uid, uid)
     return Ground(True, folders, contained, uid, readable, listed, abi, hard)
 
 

@@ -41,7 +41,9 @@ class Interpreter:
     """The Python that programs run in."""
 
     path: str = sys.executable
-    """Needs Python 3.11 or later. The `docker` backend has that of its image, and takes a path in the image."""
+    """Needs Python 3.11 or later. `docker` has the one of its image instead."""
+    image: str = "rlvr-sandbox"
+    """For `docker`: an image whose `python3` is Python 3.11 or later; `make sandbox-image` makes the default one."""
     site_packages: bool = False
     """Whether programs see its installed packages. Data sets among those may hold the answers, so the default is no."""
     preload: tuple[str, ...] = ()
@@ -81,6 +83,10 @@ class Launched:
     host_uid: int
     """A uid of this machine that nobody else has, for the boxes of a zygote that may choose one."""
     group: Group | None = None
+    inside: str = ""
+    """What the zygote has been put into, in words."""
+    serves: int | None = None
+    """Programs after which it should be replaced; None: never."""
 
 
 Launcher = Callable[[Interpreter], Launched]
@@ -103,7 +109,7 @@ def start_unsafe(interpreter: Interpreter) -> Launched:
     return start_local(interpreter, making="none")
 
 
-def start_local(interpreter: Interpreter, *, making: Making, prefix: Sequence[str] = ()) -> Launched:
+def start_local(interpreter: Interpreter, *, making: Making, prefix: Sequence[str] = (), inside: str = "") -> Launched:
     """A clean process: no environment, no descriptors, no threads, nothing of ours in memory.
 
     prefix: a command that starts the interpreter in its turn.
@@ -126,7 +132,8 @@ def start_local(interpreter: Interpreter, *, making: Making, prefix: Sequence[st
     finally:
         theirs.close()
     group = _group_of(started.pid) if making != "none" else None
-    return Launched(channel=ours, process=LocalProcess(started), making=making, host_uid=fresh_uid(), group=group)
+    process = LocalProcess(started)
+    return Launched(channel=ours, process=process, making=making, host_uid=fresh_uid(), group=group, inside=inside)
 
 
 def _group_of(pid: int) -> Group | None:

@@ -24,9 +24,12 @@ class Walls:
     python: str
     proc: bool
     namespaces: bool
+    """Whether each program has its own."""
     landlock_abi: int
     """0: no Landlock."""
     seccomp: bool
+    inside: str
+    """What the zygote itself is in: bubblewrap or a container; empty: nothing."""
     cgroup: int
     """Version of the control group that holds a whole box; 0: none, each process is limited by itself."""
 
@@ -65,7 +68,12 @@ class ZygoteProcess:
             raise SandboxError(f"the zygote cannot be isolated here: {answer.get('failed') or self._process.complaint()}")
         self._channel.settimeout(_ANSWER_S)
         cgroup = self._group.version if self._group else 0
-        return Walls(python=answer["python"], cgroup=cgroup, **answer["ready"])
+        return Walls(python=answer["python"], cgroup=cgroup, inside=self._launched.inside, **answer["ready"])
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has served as many programs as it should."""
+        return self._launched.serves is not None and self.served >= self._launched.serves
 
     def spawn(self, limits: Limits, *, piped: bool) -> BoxProcess:
         """A new box, confined and waiting for its program. `piped`: with pipes at 0 and 1, else /dev/null."""
