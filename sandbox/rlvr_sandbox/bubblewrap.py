@@ -6,11 +6,13 @@ read-only. The zygote narrows that to the box's file tree and makes a box for ea
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import shutil
 
 from rlvr_sandbox.errors import SandboxError
-from rlvr_sandbox.launch import Interpreter, Launched, start_local
+from rlvr_sandbox.launch import Interpreter, Launched, Making, start_local
 from rlvr_sandbox.rootfs import BOX_UID
 
 _NAMESPACES = ("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
@@ -29,9 +31,39 @@ def start_bwrap(interpreter: Interpreter) -> Launched:
     if program is None:
         raise SandboxError("bubblewrap is not installed; Debian and Ubuntu: apt-get install bubblewrap")
     root = os.geteuid() == 0
+    making: Making = "namespaces" if root else "given"
     user = _WHOLE_PROC if root else ("--unshare-user", "--uid", str(BOX_UID), "--gid", str(BOX_UID))
     capabilities = ["--cap-drop", "ALL"]
     for name in (*_OF_ZYGOTE, *(_OF_ROOT if root else ())):
         capabilities += ["--cap-add", name]
-    command = [program, *_NAMESPACES, *_TREE, *user, "--as-pid-1", "--new-session", *capabilities, "--"]
-    return start_local(interpreter, making="namespaces" if root else "given", prefix=command, inside="bubblewrap")
+    reading, writing = os.pipe()
+    command = [
+        program,
+        *_NAMESPACES,
+        *_TREE,
+        *user,
+        "--as-pid-1",
+        "--new-session",
+        *capabilities,
+        "--info-fd",
+        str(writing),
+        "--",
+    ]
+    with open(reading) as info:
+        try:
+            launched = start_local(interpreter, making=making, prefix=command, inside="bubblewrap", passing=(writing,))
+        finally:
+            os.close(writing)
+        return _joined(launched, info.read())  # which ends when bubblewrap has started the zygote, or has died
+
+
+def _joined(launched: Launched, info: str) -> Launched:
+    """With the zygote in its control group before it has been told what to do; bubblewrap itself left it behind."""
+    if launched.group is None or not info:
+        return launched
+    try:
+        launched.group.add(json.loads(info)["child-pid"])
+    except OSError:
+        launched.group.close()
+        return dataclasses.replace(launched, group=None)
+    return launched

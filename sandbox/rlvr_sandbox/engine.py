@@ -148,6 +148,7 @@ def _description(client: Any, interpreter: Interpreter, folder: Path, uid: int) 
         "command": ["python3", *flags, "-c", _BOOT, _INSIDE],
         "entrypoint": [],
         "user": f"{uid}:{uid}",
+        "hostname": "box",
         "environment": ENVIRONMENT,
         "working_dir": "/",
         "labels": {"rlvr.sandbox": str(os.getpid())},
@@ -176,6 +177,9 @@ class Container:
         self.id = name
         self._client, self._error = client, error
         self._errors: Any = client.attach_socket(name, params={"stderr": 1, "stream": 1})
+        self._line: socket.socket = getattr(
+            self._errors, "_sock", self._errors
+        )  # the SDK gives a file that does not close it
 
     def running(self) -> bool:
         if self._client is None:
@@ -191,6 +195,7 @@ class Container:
                 self._client.remove_container(self.id, force=True, v=True)
             with contextlib.suppress(OSError):
                 self._errors.close()
+                self._line.close()
             self._client.close()
             self._client = None
 
@@ -198,11 +203,10 @@ class Container:
         """The engine's stream has a header of eight bytes before each piece."""
         if self._client is None:
             return ""
-        line: socket.socket = getattr(self._errors, "_sock", self._errors)
-        line.settimeout(0.5)
+        self._line.settimeout(0.5)
         data = b""
         with contextlib.suppress(OSError):
-            while len(data) < 1 << 16 and (part := line.recv(1 << 16)):
+            while len(data) < 1 << 16 and (part := self._line.recv(1 << 16)):
                 data += part
         text = b""
         while len(data) >= 8:
@@ -222,6 +226,9 @@ class EngineGroup:
         self._group = cgroup.group_of(pid)
         if self._group is not None:
             self._group.ran_out_of_memory()
+
+    def add(self, pid: int) -> None:
+        """What is in the container is in its group."""
 
     def limit(self, limits: Limits) -> None:
         """Raises OSError where the engine refuses."""

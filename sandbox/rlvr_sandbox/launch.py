@@ -69,6 +69,7 @@ class Group(Protocol):
 
     version: int
 
+    def add(self, pid: int) -> None: ...
     def limit(self, limits: Limits) -> None: ...
     def ran_out_of_memory(self) -> bool: ...
     def close(self) -> None: ...
@@ -109,10 +110,12 @@ def start_unsafe(interpreter: Interpreter) -> Launched:
     return start_local(interpreter, making="none")
 
 
-def start_local(interpreter: Interpreter, *, making: Making, prefix: Sequence[str] = (), inside: str = "") -> Launched:
+def start_local(
+    interpreter: Interpreter, *, making: Making, prefix: Sequence[str] = (), inside: str = "", passing: Sequence[int] = ()
+) -> Launched:
     """A clean process: no environment, no descriptors, no threads, nothing of ours in memory.
 
-    prefix: a command that starts the interpreter in its turn.
+    prefix: a command that starts the interpreter in its turn. inside: what it puts it into. passing: descriptors that it needs.
     """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     flags = [*FLAGS, *([] if interpreter.site_packages else ["-S"])]
@@ -122,7 +125,7 @@ def start_local(interpreter: Interpreter, *, making: Making, prefix: Sequence[st
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            pass_fds=(theirs.fileno(),),
+            pass_fds=(theirs.fileno(), *passing),
             env=ENVIRONMENT,
             cwd="/",
         )

@@ -170,8 +170,8 @@ class Sandbox:
                     continue
                 self.backend, self._launch = name, launch
                 return zygote
-        what = "no backend" if self.backend == "auto" else f"not the backend {self.backend}"
-        raise SandboxError(f"{what} holds on this machine, so nothing is run: {'; '.join(dict.fromkeys(reasons))}")
+        what = "no backend holds" if self.backend == "auto" else f"backend {self.backend} does not hold"
+        raise SandboxError(f"{what} on this machine, so nothing is run: {'; '.join(dict.fromkeys(reasons))}")
 
     def _give_back(self, zygote: ZygoteProcess, healthy: bool) -> None:
         with self._lock:

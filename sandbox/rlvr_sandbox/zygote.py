@@ -101,6 +101,8 @@ def _warm(settings: dict[str, Any]) -> None:
         site.setcopyright()
         site.sethelper()
     program.rehearse()
+    for name in ("PWD", "HOSTNAME"):  # what bubblewrap and engines add
+        os.environ.pop(name, None)
     sys.executable = os.path.realpath(sys.executable)
     sys.argv = ["main.py"]
 
