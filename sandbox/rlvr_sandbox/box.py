@@ -251,7 +251,7 @@ class Box:
 
     def _reap(self) -> Ending:
         if self._ending is None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):  # of another user, in a container: the zygote does it
                 signal.pidfd_send_signal(self._process.pidfd, signal.SIGKILL)
             self._ending = Ending(-signal.SIGKILL, 0.0, 0.0)
             self._lost = True

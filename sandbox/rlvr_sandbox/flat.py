@@ -65,6 +65,7 @@ def serve(channel: socket.socket, settings: dict[str, Any]) -> None:
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     ground = _walled(settings) if settings["walls"] == "landlock" else _open()
     os.environ.update(HOME=ground.folders[0], TMPDIR=ground.folders[0])
+    tempfile.tempdir = None  # boxes look it up anew
     said = {"namespaces": False, "proc": True, "landlock_abi": ground.landlock_abi, "seccomp": ground.walls}
     try:
         channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 import os
+import signal
 import socket
 from typing import Any, NoReturn
 
@@ -62,7 +63,9 @@ def _become_box(confinement: confine.Confinement, limits: dict[str, Any], descri
 
 
 def _reap(pid: int) -> dict[str, Any]:
-    """The controller has killed it or seen it end, so this does not wait long."""
+    """The controller has killed it or seen it end, unless it may not signal what is in a container."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
     return {
         "code": os.waitstatus_to_exitcode(status),
