@@ -1,7 +1,8 @@
 """Turns a process just forked from the zygote into a box. Everything here happens before a byte of the program is read.
 
 Order matters: mounts need rights that the uid change gives up, Landlock needs the final mounts. The seccomp filter is there already.
-Every step raises OSError, and a process that was not confined completely runs nothing.
+The calls are made ready in the zygote, once for each set of limits: what the child touches it has to copy, and that is what a box
+costs. Every step raises OSError, and a process that was not confined completely runs nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 import math
 import os
 import resource
+import struct
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -41,42 +43,49 @@ class Confinement:
     """What the zygote itself may not exceed."""
 
 
-def enter(confinement: Confinement, limits: Mapping[str, Any], descriptors: list[int]) -> None:
-    """`descriptors`: what becomes 0, 1, 2 and the control channel."""
-    os.setsid()
+def entrance(confinement: Confinement, limits: Mapping[str, Any]) -> list[kernel.Call]:
+    """The calls that turn a fresh fork, which has descriptors 0 to 3 only, into a box."""
+    calls = [kernel.Call("setsid")]
     if confinement.namespaces:
-        kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
-        _mounts(confinement, limits)
-    _keep_only(descriptors)
-    _rlimits(limits, confinement)
-    if confinement.switch_uid is not None:
-        os.setgroups([])
-        os.setresgid(confinement.switch_uid, confinement.switch_uid, confinement.switch_uid)
-        os.setresuid(confinement.switch_uid, confinement.switch_uid, confinement.switch_uid)
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root, and open("/dev/stdin") fails
+        calls += [kernel.Call("unshare", kernel.NEWNS | kernel.NEWIPC), *_mounts(confinement, limits)]
+    calls += [
+        kernel.Call("prlimit64", 0, name, struct.pack("QQ", bound, bound), 0)
+        for name, bound in _rlimits(limits, confinement).items()
+    ]
+    uid = confinement.switch_uid
+    if uid is not None:
+        calls += [
+            kernel.Call("setgroups", 0, 0),
+            kernel.Call("setresgid", uid, uid, uid),
+            kernel.Call("setresuid", uid, uid, uid),
+            # else /proc/self belongs to root, and open("/dev/stdin") fails
+            kernel.Call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0),
+        ]
     if confinement.landlock_abi:
-        landlock.restrict(confinement.landlock_abi, readable=["/"], writable=[WORK], devices=["/dev"])
+        free = CONTROL + 1
+        calls += landlock.restrict(confinement.landlock_abi, readable=["/"], writable=[WORK], devices=["/dev"], free=free)
     if confinement.namespaces:
-        kernel.drop_capabilities()
+        calls.append(kernel.drop_capabilities())
+    return calls
 
 
-def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> None:
+def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> list[kernel.Call]:
     owner = f"uid={BOX_UID},gid={BOX_UID}" if confinement.switch_uid in (None, BOX_UID) else f"uid={confinement.switch_uid}"
     size = f"mode=700,size={limits['disk_mb']}m,nr_inodes={limits['files'] + 1},{owner}"
-    kernel.mount("tmpfs", WORK, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)
+    calls = [kernel.Call("mount", "tmpfs", WORK, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)]
     if confinement.proc:
         flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
-        kernel.mount("proc", "/proc", "proc", flags, "subset=pid")
-    os.chdir(WORK)
+        calls.append(kernel.Call("mount", "proc", "/proc", "proc", flags, "subset=pid"))
+    return [*calls, kernel.Call("chdir", WORK)]
 
 
-def _keep_only(descriptors: list[int]) -> None:
+def keep_only(descriptors: list[int]) -> None:
+    """They become 0, 1, 2 and the control channel; every other descriptor is closed."""
     for place, descriptor in enumerate(descriptors):
         if descriptor != place:
-            os.dup2(descriptor, place)
+            os.dup2(descriptor, place, place != CONTROL)
         else:
-            os.set_inheritable(place, True)
-    os.set_inheritable(CONTROL, False)
+            os.set_inheritable(place, place != CONTROL)
     os.closerange(len(descriptors), 1024)  # the zygote holds fewer
 
 
@@ -109,7 +118,7 @@ def _hard(name: int) -> int:
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
-def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> None:
+def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> dict[int, int]:
     megabyte = 2**20
     wanted = {
         resource.RLIMIT_CPU: math.ceil(limits["cpu_s"]),
@@ -119,6 +128,4 @@ def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> None:
     }
     if confinement.uid_holders is not None:
         wanted[resource.RLIMIT_NPROC] = limits["processes"] + confinement.uid_holders
-    for name, bound in wanted.items():
-        bound = min(bound, confinement.hard_limits[name])
-        resource.setrlimit(name, (bound, bound))
+    return {name: min(bound, confinement.hard_limits[name]) for name, bound in wanted.items()}

@@ -8,6 +8,9 @@ from typing import Any, cast
 
 from rlvr_sandbox.codec import CodecError, decode, encode
 
+ENDING = struct.Struct("=idd")
+"""What a zygote says of a box that has ended: exit status or minus the signal, seconds of CPU time, MB of the largest resident
+set of one process."""
 LENGTH = struct.Struct(">I")
 MAX_INWARD = 64 * 2**20
 """Bytes of one message into a box: sources and arguments come from the task."""

@@ -68,7 +68,9 @@ def rehearse() -> None:
                 controller.send("call", number, ([1, 2.5, "a"], True), {"b": None})
             ours.shutdown(socket.SHUT_WR)
             with contextlib.suppress(EOFError):
-                _serve_calls(Line(theirs.fileno()), "f", "import math", "def f(a: list, *, b: int) -> list:\n    return a\n", 100)
+                _serve_calls(
+                    Line(theirs.fileno()), "f", "import math", "def f(a: list, *, b: int) -> list:\n    return a\n", 100
+                )
     del sys.modules["solution"]
     linecache.clearcache()
 

@@ -8,56 +8,70 @@ import json
 import os
 import signal
 import socket
+import struct
 import time
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rlvr_sandbox import confine, kernel, program
+from rlvr_sandbox.frames import ENDING
+
+_DESCRIPTORS = struct.Struct("4i")
+_ONE = struct.Struct("i")
+_REQUEST_BYTES = 2048
+_KEPT_ENTRANCES = 64
+_ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS.size)
 
 
 def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confinement) -> None:
+    entrances: dict[bytes, list[kernel.Call]] = {}
+    fresh = _fresh_namespace(own_namespace) if confinement.namespaces else []
     gc.collect()
     gc.freeze()
     while True:
-        data, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 8)
+        data, ancillary, _, _ = channel.recvmsg(_REQUEST_BYTES, _ANCILLARY_BYTES)
         if not data:
             return
-        request = json.loads(data)
-        if "spawn" in request:
-            _spawn(channel, own_namespace, confinement, request["spawn"], descriptors)
+        if ancillary:
+            calls = entrances.get(data)
+            if calls is None:
+                if len(entrances) == _KEPT_ENTRANCES:
+                    entrances.clear()
+                calls = entrances[data] = confine.entrance(confinement, json.loads(data))
+            _spawn(channel, fresh, calls, list(_DESCRIPTORS.unpack(ancillary[0][2])))
         else:
-            channel.send(json.dumps(_reap(request["reap"])).encode())
+            channel.send(_reap(int(data)))
             if not confinement.namespaces:
                 _sweep()
 
 
-def _spawn(
-    channel: socket.socket,
-    own_namespace: int,
-    confinement: confine.Confinement,
-    limits: dict[str, Any],
-    descriptors: list[int],
-) -> None:
+def _fresh_namespace(own: int) -> list[kernel.Call]:
+    """The next child is the first process of a pid namespace. Back to our own before, or the kernel would refuse another."""
+    return [kernel.Call("setns", own, kernel.NEWPID), kernel.Call("unshare", kernel.NEWPID)]
+
+
+def _spawn(channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.Call], descriptors: list[int]) -> None:
     try:
-        if confinement.namespaces:
-            kernel.setns(own_namespace, kernel.NEWPID)  # or the next unshare would be refused
-            kernel.unshare(kernel.NEWPID)
+        for call in fresh:
+            call()
         pid = kernel.fork()
         if pid == 0:
-            _become_box(confinement, limits, descriptors)
+            _become_box(calls, descriptors)
         handle = os.pidfd_open(pid)
     except OSError as error:
-        channel.send(json.dumps({"failed": str(error)}).encode())
+        channel.send(f"failed {error}".encode())
     else:
-        socket.send_fds(channel, [json.dumps({"pid": pid}).encode()], [handle])
+        channel.sendmsg([b"%d" % pid], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _ONE.pack(handle))])
         os.close(handle)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _become_box(confinement: confine.Confinement, limits: dict[str, Any], descriptors: list[int]) -> NoReturn:
+def _become_box(calls: list[kernel.Call], descriptors: list[int]) -> NoReturn:
     try:
-        confine.enter(confinement, limits, descriptors)
+        confine.keep_only(descriptors)
+        for call in calls:
+            call()
         program.serve(confine.CONTROL)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -66,14 +80,10 @@ def _become_box(confinement: confine.Confinement, limits: dict[str, Any], descri
         os._exit(70)
 
 
-def _reap(pid: int) -> dict[str, Any]:
+def _reap(pid: int) -> bytes:
     """The controller has killed it or seen it end, so this does not wait long."""
     _, status, usage = os.wait4(pid, 0)
-    return {
-        "code": os.waitstatus_to_exitcode(status),
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_memory_mb": usage.ru_maxrss / 1024,
-    }
+    return ENDING.pack(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def _sweep() -> None:

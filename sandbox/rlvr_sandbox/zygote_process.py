@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -14,11 +15,13 @@ from typing import IO, Any
 
 from rlvr_sandbox.cgroup import make_group
 from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.frames import ENDING
 from rlvr_sandbox.spawner import BoxProcess, Ending
 from rlvr_sandbox.types import Limits
 
 _START_S = 60.0
 _ANSWER_S = 20.0
+_ANSWER_BYTES = 4096
 _FIRST_HOST_UID = 1_000_000_000
 """Kernel uids that boxes of a root-owned zygote run under; each zygote has its own, far from those that people have."""
 _counter = itertools.count()
@@ -131,11 +134,9 @@ class ZygoteProcess:
             box_stdin = box_stdout = os.open(os.devnull, os.O_RDWR)
         given += [box_stdin] if box_stdin == box_stdout else [box_stdin, box_stdout]
         try:
-            request = json.dumps({"spawn": dataclasses.asdict(limits)}).encode()
-            descriptors = [box_stdin, box_stdout, box_stderr, box_control.fileno()]
-            answer, handles = self._ask(request, descriptors)
-            if "pid" not in answer or len(handles) != 1:
-                raise SandboxError(f"the zygote cannot make a box: {answer.get('failed', 'no reason given')}")
+            handle, pid = self._ask(_request(limits), [box_stdin, box_stdout, box_stderr, box_control.fileno()])
+            if handle < 0:
+                raise SandboxError(f"the zygote cannot make a box: {pid.decode().removeprefix('failed ')}")
         except BaseException:
             control.close()
             for descriptor in kept:
@@ -145,8 +146,7 @@ class ZygoteProcess:
             box_control.close()
             for descriptor in given:
                 os.close(descriptor)
-        pid = answer["pid"]
-        return BoxProcess(control, stdin, stdout, stderr, handles[0], lambda: self._reap(pid))
+        return BoxProcess(control, stdin, stdout, stderr, handle, lambda: self._reap(pid))
 
     def _limit_group(self, limits: Limits) -> None:
         if self._group is not None:
@@ -155,10 +155,11 @@ class ZygoteProcess:
             except OSError as error:
                 raise SandboxError(f"the control group of a box cannot be set: {error}") from error
 
-    def _reap(self, pid: int) -> Ending:
-        answer, _ = self._ask(json.dumps({"reap": pid}).encode(), [])
+    def _reap(self, pid: bytes) -> Ending:
+        _, answer = self._ask(pid, [])
+        code, cpu_s, peak_memory_mb = ENDING.unpack(answer)
         out_of_memory = self._group is not None and self._group.ran_out_of_memory()
-        return Ending(answer["code"], answer["cpu_s"], answer["peak_memory_mb"], out_of_memory)
+        return Ending(code, cpu_s, peak_memory_mb, out_of_memory)
 
     def close(self) -> None:
         """Ends it and with it every box. Raises nothing; safe to call twice."""
@@ -173,15 +174,16 @@ class ZygoteProcess:
         if self._group is not None:
             self._group.close()
 
-    def _ask(self, request: bytes, descriptors: list[int]) -> tuple[dict[str, Any], list[int]]:
+    def _ask(self, request: bytes, descriptors: list[int]) -> tuple[int, bytes]:
+        """The answer, and the descriptor that came with it or -1."""
         try:
             socket.send_fds(self._channel, [request], descriptors)
-            data, handles, _, _ = socket.recv_fds(self._channel, 1 << 16, 4)
+            data, handles, _, _ = socket.recv_fds(self._channel, _ANSWER_BYTES, 1)
         except OSError as error:
             raise SandboxError(f"the zygote does not answer ({error}); it is replaced") from error
         if not data:
             raise SandboxError(f"the zygote died ({self._complaint() or 'without a word'}); it is replaced")
-        return json.loads(data), handles
+        return handles[0] if handles else -1, data
 
     def _receive(self) -> dict[str, Any]:
         data = self._channel.recv(1 << 16)
@@ -200,6 +202,11 @@ class ZygoteProcess:
         except OSError:
             return ""
         return text.strip().rpartition("\n")[2]
+
+
+@functools.lru_cache(maxsize=256)
+def _request(limits: Limits) -> bytes:
+    return json.dumps(dataclasses.asdict(limits)).encode()
 
 
 def _launch(interpreter: Interpreter, channel: int) -> subprocess.Popen[bytes]:
