@@ -13,14 +13,13 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlvr_sandbox import kernel, landlock
+from rlvr_sandbox.frames import CONTROL, READY
 from rlvr_sandbox.rootfs import BOX_UID, WORK
 
-CONTROL = 3
-"""Descriptor of the channel to the controller; 0, 1 and 2 are the program's own."""
 _VIRTUAL_MB = 1024
 """Address space beyond the memory limit: reserved is not used (thread stacks, allocator arenas)."""
 _DATA_MB = 256
@@ -43,9 +42,9 @@ class Confinement:
     """What the zygote itself may not exceed."""
 
 
-def entrance(confinement: Confinement, limits: Mapping[str, Any]) -> list[kernel.Call]:
-    """The calls that turn a fresh fork, which has descriptors 0 to 3 only, into a box."""
-    calls = [kernel.Call("setsid")]
+def entrance(confinement: Confinement, limits: Mapping[str, Any], descriptors: Sequence[int]) -> list[kernel.Call]:
+    """The calls that turn a fresh fork into a box. `descriptors`: what becomes 0, 1, 2 and the control channel."""
+    calls = [*keep_only(descriptors), kernel.Call("setsid")]
     if confinement.namespaces:
         calls += [kernel.Call("unshare", kernel.NEWNS | kernel.NEWIPC), *_mounts(confinement, limits)]
     calls += [
@@ -66,7 +65,7 @@ def entrance(confinement: Confinement, limits: Mapping[str, Any]) -> list[kernel
         calls += landlock.restrict(confinement.landlock_abi, readable=["/"], writable=[WORK], devices=["/dev"], free=free)
     if confinement.namespaces:
         calls.append(kernel.drop_capabilities())
-    return calls
+    return [*calls, kernel.Call("write", CONTROL, READY, len(READY), result=len(READY))]
 
 
 def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> list[kernel.Call]:
@@ -79,14 +78,13 @@ def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> list[kernel.
     return [*calls, kernel.Call("chdir", WORK)]
 
 
-def keep_only(descriptors: list[int]) -> None:
-    """They become 0, 1, 2 and the control channel; every other descriptor is closed."""
-    for place, descriptor in enumerate(descriptors):
-        if descriptor != place:
-            os.dup2(descriptor, place, place != CONTROL)
-        else:
-            os.set_inheritable(place, place != CONTROL)
-    os.closerange(len(descriptors), 1024)  # the zygote holds fewer
+def keep_only(descriptors: Sequence[int]) -> list[kernel.Call]:
+    """They become 0, 1, 2 and the control channel, and every other descriptor is closed. All are above the channel's."""
+    if min(descriptors) <= CONTROL:
+        raise ValueError(f"descriptors {list(descriptors)} would overwrite each other; keep {CONTROL} in use in the zygote")
+    flags = [0, 0, 0, os.O_CLOEXEC]
+    calls = [kernel.Call("dup3", descriptor, place, flags[place]) for place, descriptor in enumerate(descriptors)]
+    return [*calls, kernel.Call("close_range", CONTROL + 1, 2**32 - 1, 0)]
 
 
 def lasting_rlimits() -> dict[int, int]:

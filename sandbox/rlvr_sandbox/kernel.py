@@ -23,11 +23,11 @@ MACHINE = platform.machine()
 _NUMBERS = {
     "x86_64": {
         "capset": 126, "pivot_root": 155, "setsid": 112, "unshare": 272, "mount": 165, "chdir": 80, "setgroups": 116,
-        "setresgid": 119, "setresuid": 117, "prctl": 157, "prlimit64": 302, "setns": 308, "openat": 257, "close": 3,
+        "setresgid": 119, "setresuid": 117, "prctl": 157, "prlimit64": 302, "setns": 308, "openat": 257, "close": 3, "dup3": 292, "write": 1,
     },
     "aarch64": {
         "capset": 91, "pivot_root": 41, "setsid": 157, "unshare": 97, "mount": 40, "chdir": 49, "setgroups": 159,
-        "setresgid": 149, "setresuid": 147, "prctl": 167, "prlimit64": 261, "setns": 268, "openat": 56, "close": 57,
+        "setresgid": 149, "setresuid": 147, "prctl": 167, "prlimit64": 261, "setns": 268, "openat": 56, "close": 57, "dup3": 24, "write": 64,
     },
 }.get(MACHINE, {})  # fmt: skip
 _NUMBERS |= {
@@ -63,6 +63,8 @@ class Call:
 
     result: what it has to return, if that matters. Texts and bytes are kept for as long as the call.
     """
+
+    __slots__ = ("_kept", "_name", "_result", "_words")
 
     def __init__(self, name: str, *arguments: int | str | bytes, result: int | None = None) -> None:
         self._name = name

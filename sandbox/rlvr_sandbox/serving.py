@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 import os
+import random
 import signal
 import socket
 import struct
@@ -13,7 +14,7 @@ import time
 from typing import NoReturn
 
 from rlvr_sandbox import confine, kernel, program
-from rlvr_sandbox.frames import ENDING
+from rlvr_sandbox.frames import CONTROL, ENDING
 
 _DESCRIPTORS = struct.Struct("4i")
 _ONE = struct.Struct("i")
@@ -23,8 +24,11 @@ _ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS.size)
 
 
 def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confinement) -> None:
-    entrances: dict[bytes, list[kernel.Call]] = {}
+    entrances: dict[tuple[bytes, bytes], list[kernel.Call]] = {}
     fresh = _fresh_namespace(own_namespace) if confinement.namespaces else []
+    while os.dup(channel.fileno()) <= CONTROL:
+        pass  # what a box has at 0 to 3 may not be below that here
+    random.seed()
     gc.collect()
     gc.freeze()
     while True:
@@ -32,12 +36,15 @@ def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confi
         if not data:
             return
         if ancillary:
-            calls = entrances.get(data)
+            key = data, ancillary[0][2]
+            descriptors = _DESCRIPTORS.unpack(ancillary[0][2])
+            calls = entrances.get(key)
             if calls is None:
                 if len(entrances) == _KEPT_ENTRANCES:
                     entrances.clear()
-                calls = entrances[data] = confine.entrance(confinement, json.loads(data))
-            _spawn(channel, fresh, calls, list(_DESCRIPTORS.unpack(ancillary[0][2])))
+                calls = entrances[key] = confine.entrance(confinement, json.loads(data), descriptors)
+            _spawn(channel, fresh, calls, descriptors)
+            random.seed()  # for the next box, or all would draw the same
         else:
             channel.send(_reap(int(data)))
             if not confinement.namespaces:
@@ -49,13 +56,13 @@ def _fresh_namespace(own: int) -> list[kernel.Call]:
     return [kernel.Call("setns", own, kernel.NEWPID), kernel.Call("unshare", kernel.NEWPID)]
 
 
-def _spawn(channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.Call], descriptors: list[int]) -> None:
+def _spawn(channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.Call], descriptors: tuple[int, ...]) -> None:
     try:
         for call in fresh:
             call()
         pid = kernel.fork()
         if pid == 0:
-            _become_box(calls, descriptors)
+            _become_box(calls)
         handle = os.pidfd_open(pid)
     except OSError as error:
         channel.send(f"failed {error}".encode())
@@ -67,12 +74,11 @@ def _spawn(channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.
             os.close(descriptor)
 
 
-def _become_box(calls: list[kernel.Call], descriptors: list[int]) -> NoReturn:
+def _become_box(calls: list[kernel.Call]) -> NoReturn:
     try:
-        confine.keep_only(descriptors)
         for call in calls:
             call()
-        program.serve(confine.CONTROL)
+        program.serve()
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))

@@ -100,6 +100,7 @@ def _warm(settings: dict[str, Any]) -> None:
         site.setcopyright()
         site.sethelper()
     program.rehearse()
+    del os.environ["LD_BIND_NOW"]  # spares each box the look-ups of a C library that it would have to copy
     sys.executable = os.path.realpath(sys.executable)
     sys.argv = ["main.py"]
 

@@ -213,7 +213,7 @@ def _launch(interpreter: Interpreter, channel: int) -> subprocess.Popen[bytes]:
     """A clean process: no environment, no descriptors, no threads, nothing of ours in memory."""
     package = str(Path(__file__).resolve().parent)
     flags = ["-s", "-P", "-B", *([] if interpreter.site_packages else ["-S"])]
-    environment = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONHASHSEED": "0"}  # noqa: S108 - the box's
+    environment = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONHASHSEED": "0", "LD_BIND_NOW": "1"}  # noqa: S108 - the box's
     return subprocess.Popen(  # noqa: S603
         [interpreter.path, *flags, "-c", _BOOT, str(channel), package],
         stdin=subprocess.DEVNULL,
