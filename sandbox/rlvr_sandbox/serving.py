@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _random
 import contextlib
 import gc
 import json
@@ -11,7 +12,8 @@ import signal
 import socket
 import struct
 import time
-from typing import NoReturn
+from functools import partial
+from typing import Any, NoReturn, cast
 
 from rlvr_sandbox import confine, kernel, program
 from rlvr_sandbox.frames import CONTROL, ENDING
@@ -28,7 +30,6 @@ def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confi
     fresh = _fresh_namespace(own_namespace) if confinement.namespaces else []
     while os.dup(channel.fileno()) <= CONTROL:
         pass  # what a box has at 0 to 3 may not be below that here
-    random.seed()
     gc.collect()
     gc.freeze()
     while True:
@@ -44,11 +45,15 @@ def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confi
                     entrances.clear()
                 calls = entrances[key] = confine.entrance(confinement, json.loads(data), descriptors)
             _spawn(channel, fresh, calls, descriptors)
-            random.seed()  # for the next box, or all would draw the same
+            _shuffle()  # for the next box, or all would draw the same
         else:
-            channel.send(_reap(int(data)))
+            channel.send(reap(int(data)))
             if not confinement.namespaces:
                 _sweep()
+
+
+_shuffle = partial(_random.Random.seed, cast(Any, random)._inst)
+"""What `random.seed()` comes down to."""
 
 
 def _fresh_namespace(own: int) -> list[kernel.Call]:
@@ -58,8 +63,7 @@ def _fresh_namespace(own: int) -> list[kernel.Call]:
 
 def _spawn(channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.Call], descriptors: tuple[int, ...]) -> None:
     try:
-        for call in fresh:
-            call()
+        kernel.make(fresh)
         pid = kernel.fork()
         if pid == 0:
             _become_box(calls)
@@ -76,8 +80,7 @@ def _spawn(channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.
 
 def _become_box(calls: list[kernel.Call]) -> NoReturn:
     try:
-        for call in calls:
-            call()
+        kernel.make(calls)
         program.serve()
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -86,10 +89,15 @@ def _become_box(calls: list[kernel.Call]) -> NoReturn:
         os._exit(70)
 
 
-def _reap(pid: int) -> bytes:
+def reap(pid: int) -> bytes:
     """The controller has killed it or seen it end, so this does not wait long."""
-    _, status, usage = os.wait4(pid, 0)
-    return ENDING.pack(os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    while True:
+        found, status, cpu_s, resident = _wait()
+        if found == pid:
+            return ENDING.pack(status, cpu_s, resident / 1024)
+
+
+_wait = kernel.Wait()
 
 
 def _sweep() -> None:
