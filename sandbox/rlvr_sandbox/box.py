@@ -164,18 +164,18 @@ class Box:
     # -- the conversation -------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        asked = time.monotonic()
-        message = self._message(asked + SETUP_S)
-        if message is None or message[0] != "ready":
-            why = self.stderr.strip() or "it gave no sign"
-            raise SandboxError(f"a box could not be made: {why}; the sandbox's self-test says what this machine lacks")
         program = self._program
-        self._started = time.monotonic()
-        self._deadline = self._started + self._limits.wall_s
-        self._streams.feeding = True
+        # It lies there when the box is ready, which saves a turn; nothing in a box reads it before.
         self._streams.send(
             pack("program", program.mode, program.entry_point, program.preamble, program.source, self._limits.value_bytes)
         )
+        message = self._message(time.monotonic() + SETUP_S)
+        if message != ("ready",):
+            why = self.stderr.strip() or "it gave no sign"
+            raise SandboxError(f"a box could not be made: {why}; the sandbox's self-test says what this machine lacks")
+        self._started = time.monotonic()
+        self._deadline = self._started + self._limits.wall_s
+        self._streams.feeding = True
 
     def _message(self, until: float) -> tuple[Any, ...] | None:
         """The box's next message, or None and `_over` says why there is none."""

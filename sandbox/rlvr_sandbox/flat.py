@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
+import struct
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from rlvr_sandbox import confine, kernel, landlock, program, rootfs, seccomp, seccomp_flat, watch
+from rlvr_sandbox import confine, kernel, landlock, rootfs, seccomp, seccomp_flat, serving, watch
+from rlvr_sandbox.frames import CONTROL, ENDING
 
 _SIGNAL_SCOPE = 6
 """From this version on Landlock keeps a box from signalling processes outside."""
@@ -78,7 +80,7 @@ def serve(channel: socket.socket, settings: dict[str, Any]) -> None:
 
 
 def _open() -> Ground:
-    folder = tempfile.mkdtemp(prefix="rlvr-unsafe-")
+    folder = _folder("unsafe")
     return Ground(False, (folder,), False, None, (), (), 0, confine.lasting_rlimits())
 
 
@@ -102,8 +104,8 @@ def _walled(settings: dict[str, Any]) -> Ground:
         _check_readable(uid)
         kernel.drop_bounding_set()
     hard = confine.lasting_rlimits()
-    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))
-    folders = (rootfs.WORK, _SHARED_MEMORY) if contained else (tempfile.mkdtemp(prefix="rlvr-landlock-"),)
+    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))()
+    folders = (rootfs.WORK, _SHARED_MEMORY) if contained else (_folder("landlock"),)
     if uid is not None:
         os.chown(folders[0], uid, uid)
     return Ground(True, folders, contained, uid, readable, listed, abi, hard)
@@ -123,91 +125,71 @@ def _check_readable(uid: int) -> None:
 
 
 def _serve(channel: socket.socket, ground: Ground) -> None:
-    gc.collect()
-    gc.freeze()
     poll = select.poll()
     poll.register(channel, select.POLLIN)
+    entrances: dict[tuple[bytes, bytes], list[kernel.Call]] = {}
+    serving.settle_down(channel)
     box: Running | None = None
     while True:
         if not poll.poll(None if box is None or box.over else box.pause_s * 1000):
             assert box is not None
             _look(box, ground)
             continue
-        data, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 8)
+        key = data, passed = serving.receive(channel)
         if not data:
             break
-        request = json.loads(data)
-        if "spawn" in request:
-            box = _spawn(channel, ground, request["spawn"], descriptors)
+        if passed:
+            limits, descriptors = json.loads(data), serving.DESCRIPTORS.unpack(passed)
+            if key not in entrances:
+                entrances.clear()  # they hold hundreds of calls each, and a verifier has few kinds of limits
+                entrances[key] = _entrance(ground, limits, descriptors)
+            pid = serving.spawn(channel, [], [*_processes(ground, limits["processes"]), *entrances[key]], descriptors)
+            box = None if pid is None else Running(pid, limits)
+            serving.shuffle()
         elif box is not None:
-            channel.send(json.dumps(_finish(box, ground)).encode())
+            channel.send(_finish(box, ground))
             box = None
     if box is not None:
         _finish(box, ground)
 
 
-def _spawn(channel: socket.socket, ground: Ground, limits: dict[str, Any], descriptors: list[int]) -> Running | None:
-    try:
-        processes = _processes(ground, limits["processes"])
-        pid = kernel.fork()
-        if pid == 0:
-            _become_box(ground, limits, processes, descriptors)
-        handle = os.pidfd_open(pid)
-    except OSError as error:
-        channel.send(json.dumps({"failed": str(error)}).encode())
-        return None
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-    socket.send_fds(channel, [json.dumps({"pid": pid}).encode()], [handle])
-    os.close(handle)
-    return Running(pid, limits)
-
-
-def _processes(ground: Ground, wanted: int) -> int | None:
-    """The bound that the kernel counts for the uid of a box."""
+def _processes(ground: Ground, wanted: int) -> list[kernel.Call]:
+    """The bound that the kernel keeps for the uid of a box, which has to count what else the uid has."""
     if not ground.walls:
-        return None
+        return []
     if ground.contained:
-        return wanted + 1  # this process has the same uid
+        wanted += 1  # this process
+    elif ground.switch_uid is None:
+        wanted += watch.threads_of_user(os.getuid()) + _OTHERS
+    bound = min(wanted, ground.hard_limits[resource.RLIMIT_NPROC])
+    return [kernel.Call("prlimit64", 0, resource.RLIMIT_NPROC, struct.pack("QQ", bound, bound), 0)]
+
+
+def _entrance(ground: Ground, limits: Mapping[str, Any], descriptors: Sequence[int]) -> list[kernel.Call]:
+    """The calls that turn a fresh fork into a box. The uid before the signal at our end, which it would take back."""
+    calls = [*confine.keep_only(descriptors), kernel.Call("setsid"), kernel.Call("chdir", ground.folders[0])]
+    calls += confine.set_limits(limits, ground.hard_limits, None)
     if ground.switch_uid is not None:
-        return wanted
-    return wanted + watch.threads_of_user(os.getuid()) + _OTHERS
+        calls += confine.switch_user(ground.switch_uid)
+    calls.append(kernel.Call("prctl", kernel.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    if ground.walls:
+        calls.append(confine.dumpable())
+        calls += _landlock(ground)
+        calls += [kernel.drop_capabilities(), kernel.install_seccomp(seccomp_flat.build_filter(kernel.MACHINE))]
+    return [*calls, confine.say_ready()]
 
 
-def _become_box(ground: Ground, limits: Mapping[str, Any], processes: int | None, descriptors: list[int]) -> NoReturn:
-    try:
-        _enter(ground, limits, processes, descriptors)
-        program.serve(confine.CONTROL)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
-    finally:
-        os._exit(70)
-
-
-def _enter(ground: Ground, limits: Mapping[str, Any], processes: int | None, descriptors: list[int]) -> None:
-    os.setsid()
-    confine.keep_only(descriptors)
-    os.chdir(ground.folders[0])
-    confine.set_rlimits(limits, ground.hard_limits, processes)
-    uid = ground.switch_uid
-    if uid is not None:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-    if not ground.walls:
-        return
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root, and open("/dev/stdin") fails
-    if ground.landlock_abi:
-        readable = (*ground.readable, f"/proc/{os.getpid()}")
-        devices = [f"/dev/{name}" for name in rootfs.DEVICES]
-        landlock.restrict(
-            ground.landlock_abi, readable=readable, writable=ground.folders, devices=devices, listed=ground.listed
-        )
-    kernel.drop_capabilities()
-    kernel.install_seccomp(seccomp_flat.build_filter(kernel.MACHINE))
+def _landlock(ground: Ground) -> list[kernel.Call]:
+    if not ground.landlock_abi:
+        return []
+    return landlock.restrict(
+        ground.landlock_abi,
+        readable=(*ground.readable, "/proc/self"),
+        writable=ground.folders,
+        devices=[f"/dev/{name}" for name in rootfs.DEVICES],
+        listed=ground.listed,
+        free=CONTROL + 1,
+    )
 
 
 # -- keeping watch, and afterwards ----------------------------------------------------------------------------------------
@@ -221,7 +203,7 @@ def _look(box: Running, ground: Ground) -> None:
             watch.kill(box.pid, grouped=True)
 
 
-def _finish(box: Running, ground: Ground) -> dict[str, Any]:
+def _finish(box: Running, ground: Ground) -> bytes:
     """Nothing that the box started lives on, and no file stays. The controller has killed its first process or seen it end."""
     watch.kill(box.pid, grouped=ground.walls)
     _, status, usage = os.wait4(box.pid, 0)
@@ -230,9 +212,20 @@ def _finish(box: Running, ground: Ground) -> dict[str, Any]:
         cpu_s += orphan.ru_utime + orphan.ru_stime
     for folder in ground.folders:
         watch.clear(folder)
-    return {
-        "code": os.waitstatus_to_exitcode(status),
-        "cpu_s": cpu_s,
-        "peak_memory_mb": usage.ru_maxrss / 1024,
-        "over": box.over,
-    }
+    return ENDING.pack(os.waitstatus_to_exitcode(status), cpu_s, usage.ru_maxrss / 1024) + box.over.encode()
+
+
+def _sweep() -> None:
+    """Folders of zygotes that were killed."""
+    for kind in ("landlock", "unsafe"):
+        for folder in Path(tempfile.gettempdir()).glob(f"rlvr-{kind}-*-*"):
+            owner = folder.name.split("-")[2]
+            if owner.isdigit() and not Path("/proc", owner).exists():
+                with contextlib.suppress(OSError):  # of another user
+                    watch.clear(str(folder))
+                    folder.rmdir()
+
+
+def _folder(kind: str) -> str:
+    _sweep()
+    return tempfile.mkdtemp(prefix=f"rlvr-{kind}-{os.getpid()}-")

@@ -8,9 +8,15 @@ from typing import Any, cast
 
 from rlvr_sandbox.codec import CodecError, decode, encode
 
+CONTROL = 3
+"""Descriptor of the channel in a box; 0, 1 and 2 are the program's own."""
+ENDING = struct.Struct("=idd")
+"""What a zygote says of a box that has ended: exit status or minus the signal, seconds of CPU time, MB of the largest resident
+set of one process."""
 LENGTH = struct.Struct(">I")
 MAX_INWARD = 64 * 2**20
 """Bytes of one message into a box: sources and arguments come from the task."""
+_READ_BYTES = 4096
 SLACK = 4096
 """What a message of the box may be longer than the value in it."""
 
@@ -57,6 +63,7 @@ class Line:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._here = b""
 
     def send(self, *message: Any) -> None:
         body = encode(message, MAX_INWARD)
@@ -70,8 +77,8 @@ class Line:
 
     def receive(self) -> tuple[Any, ...]:
         """Raises EOFError where the controller has hung up."""
-        (length,) = LENGTH.unpack(self._read(LENGTH.size))
-        return decode(self._read(length), MAX_INWARD)
+        (length,) = LENGTH.unpack(self._take(LENGTH.size))
+        return decode(self._take(length), MAX_INWARD)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -81,12 +88,19 @@ class Line:
         while view:
             view = view[os.write(self._descriptor, view) :]
 
-    def _read(self, count: int) -> bytes:
-        parts: list[bytes] = []
-        while count:
-            part = os.read(self._descriptor, min(count, 1 << 20))
-            if not part:
-                raise EOFError
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+    def _take(self, count: int) -> bytes:
+        if len(self._here) < count:
+            parts, have = [self._here], len(self._here)
+            while have < count:
+                part = os.read(self._descriptor, min(max(count - have, _READ_BYTES), 1 << 20))
+                if not part:
+                    raise EOFError
+                parts.append(part)
+                have += len(part)
+            self._here = b"".join(parts)
+        taken, self._here = self._here[:count], self._here[count:]
+        return taken
+
+
+READY = pack("ready")
+"""A box's first message: it is confined, and takes its program now."""

@@ -24,7 +24,7 @@ into. `landlock`: those that need no namespace. `none`: resource limits only."""
 
 PACKAGE = Path(__file__).resolve().parent
 FLAGS = ("-s", "-P", "-B")
-ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONHASHSEED": "0"}  # noqa: S108 - the box's
+ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONHASHSEED": "0", "LD_BIND_NOW": "1"}  # noqa: S108 - the box's
 # Only the modules that are needed are imported, and the folder of this package never enters the box's `sys.path`.
 BOOT = (
     "import sys, types; package = types.ModuleType('rlvr_sandbox'); package.__path__ = [sys.argv[2]];"

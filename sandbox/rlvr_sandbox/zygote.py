@@ -103,6 +103,7 @@ def _warm(settings: dict[str, Any]) -> None:
     program.rehearse()
     for name in ("PWD", "HOSTNAME"):  # what bubblewrap and engines add
         os.environ.pop(name, None)
+    del os.environ["LD_BIND_NOW"]  # spares each box the look-ups of a C library that it would have to copy
     sys.executable = os.path.realpath(sys.executable)
     sys.argv = ["main.py"]
 
@@ -130,7 +131,7 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
     own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     socket.sethostname("box")
     proc = rootfs.enter(tree)
-    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))
+    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))()
     confinement = confine.Confinement(
         proc=proc,
         switch_uid=rootfs.BOX_UID if privileged else None,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import json
 import os
+import signal
 import socket
 from typing import Any
 
 from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.frames import ENDING
 from rlvr_sandbox.launch import Interpreter, Launcher, start_zygote
 from rlvr_sandbox.spawner import BoxProcess, Ending
 from rlvr_sandbox.types import Limits
 
 _START_S = 60.0
 _ANSWER_S = 20.0
+_ANSWER_BYTES = 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +50,7 @@ class ZygoteProcess:
         self._group = self._launched.group
         self.served = 0
         """Boxes made so far."""
+        self._box = 0
         try:
             self.walls = self._greet(interpreter)
         except BaseException:
@@ -92,11 +98,9 @@ class ZygoteProcess:
             box_stdin = box_stdout = os.open(os.devnull, os.O_RDWR)
         given += [box_stdin] if box_stdin == box_stdout else [box_stdin, box_stdout]
         try:
-            request = json.dumps({"spawn": dataclasses.asdict(limits)}).encode()
-            descriptors = [box_stdin, box_stdout, box_stderr, box_control.fileno()]
-            answer, handles = self._ask(request, descriptors)
-            if "pid" not in answer or len(handles) != 1:
-                raise SandboxError(f"the zygote cannot make a box: {answer.get('failed', 'no reason given')}")
+            handle, pid = self._ask(_request(limits), [box_stdin, box_stdout, box_stderr, box_control.fileno()])
+            if handle < 0:
+                raise SandboxError(f"the zygote cannot make a box: {pid.decode().removeprefix('failed ')}")
         except BaseException:
             control.close()
             for descriptor in kept:
@@ -107,8 +111,8 @@ class ZygoteProcess:
             for descriptor in given:
                 os.close(descriptor)
         self.served += 1
-        pid = answer["pid"]
-        return BoxProcess(control, stdin, stdout, stderr, handles[0], lambda: self._reap(pid))
+        self._box = int(pid)
+        return BoxProcess(control, stdin, stdout, stderr, handle, lambda: self._reap(pid))
 
     def _limit_group(self, limits: Limits) -> None:
         if self._group is not None:
@@ -117,31 +121,43 @@ class ZygoteProcess:
             except OSError as error:
                 raise SandboxError(f"the control group of a box cannot be set: {error}") from error
 
-    def _reap(self, pid: int) -> Ending:
-        answer, _ = self._ask(json.dumps({"reap": pid}).encode(), [])
+    def _reap(self, pid: bytes) -> Ending:
+        _, answer = self._ask(pid, [])
+        code, cpu_s, peak_memory_mb = ENDING.unpack_from(answer)
+        over = answer[ENDING.size :].decode()
         out_of_memory = self._group is not None and self._group.ran_out_of_memory()
-        over = answer.get("over", "")
-        return Ending(answer["code"], answer["cpu_s"], answer["peak_memory_mb"], out_of_memory or over == "memory", over)
+        self._box = 0
+        return Ending(code, cpu_s, peak_memory_mb, out_of_memory or over == "memory", over)
 
     def close(self) -> None:
         """Ends it and with it every box. Raises nothing; safe to call twice."""
         self._channel.close()
         self._process.stop()
+        if self._box and self._launched.making != "namespaces" and not self._launched.inside:
+            with contextlib.suppress(OSError):  # it died before it could end its box, and no kernel's namespace did
+                os.killpg(self._box, signal.SIGKILL)
+            self._box = 0
         if self._group is not None:
             self._group.close()
 
-    def _ask(self, request: bytes, descriptors: list[int]) -> tuple[dict[str, Any], list[int]]:
+    def _ask(self, request: bytes, descriptors: list[int]) -> tuple[int, bytes]:
+        """The answer, and the descriptor that came with it or -1."""
         try:
             socket.send_fds(self._channel, [request], descriptors)
-            data, handles, _, _ = socket.recv_fds(self._channel, 1 << 16, 4)
+            data, handles, _, _ = socket.recv_fds(self._channel, _ANSWER_BYTES, 1)
         except OSError as error:
             raise SandboxError(f"the zygote does not answer ({error}); it is replaced") from error
         if not data:
             raise SandboxError(f"the zygote died ({self._process.complaint() or 'without a word'}); it is replaced")
-        return json.loads(data), handles
+        return handles[0] if handles else -1, data
 
     def _receive(self) -> dict[str, Any]:
         data = self._channel.recv(1 << 16)
         if not data:
             raise OSError("it ended")
         return json.loads(data)
+
+
+@functools.lru_cache(maxsize=256)
+def _request(limits: Limits) -> bytes:
+    return json.dumps(dataclasses.asdict(limits)).encode()
