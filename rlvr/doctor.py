@@ -270,7 +270,7 @@ def check_sandbox() -> Check:
     from rlvr_sandbox import probe
 
     reports = probe()
-    what = "\n".join(f"{report.name}: {'' if report.works else 'unavailable: '}{report.detail}" for report in reports)
+    what = "; ".join(f"{report.name}: {'' if report.works else 'unavailable: '}{report.detail}" for report in reports)
     works = [report.name for report in reports if report.works]
     if not works:
         return Check("sandbox", "missing", what, "tasks whose answers are programs cannot be scored; see sandbox/README.md")

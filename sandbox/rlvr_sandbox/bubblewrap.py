@@ -58,7 +58,7 @@ def start_bwrap(interpreter: Interpreter) -> Launched:
 
 
 def _joined(launched: Launched, info: str) -> Launched:
-    """With the zygote in its control group before it has been told what to do; bubblewrap itself left it behind."""
+    """With the zygote in its control group before it has been told what to do; bubblewrap itself stays outside."""
     if launched.group is None or not info:
         return launched
     try:

@@ -134,17 +134,18 @@ def start_local(
         raise SandboxError(f"cannot start {[*prefix, interpreter.path][0]}: {error}; mend `interpreter`") from error
     finally:
         theirs.close()
-    group = _group_of(started.pid) if making != "none" else None
+    group = _group_of(None if prefix else started.pid) if making != "none" else None
     process = LocalProcess(started)
     return Launched(channel=ours, process=process, making=making, host_uid=fresh_uid(), group=group, inside=inside)
 
 
-def _group_of(pid: int) -> Group | None:
-    """Before the zygote starts anything; where the kernel has second thoughts about the group there is none."""
+def _group_of(pid: int | None) -> Group | None:
+    """Before the zygote starts anything; where the kernel has second thoughts about the group there is none. None: one to be joined."""
     group = make_group()
     if group is not None:
         try:
-            group.add(pid)
+            if pid is not None:
+                group.add(pid)
             group.limit(Limits())
             group.ran_out_of_memory()
         except OSError:

@@ -93,35 +93,34 @@ def test_a_container_is_replaced_after_many_programs(sandbox: Sandbox) -> None:
 
 
 def test_nothing_is_left_when_the_controller_is_killed(sandbox: Sandbox) -> None:
-    """Not a process, not a container: each zygote sees its controller's end of the channel close."""
+    """Not a process, and so no container: each zygote sees its controller's end of the channel close."""
     source = f"""
 import os, signal
 from rlvr_sandbox import Interpreter, Program, Sandbox
+def tree(pid):
+    found = [pid]
+    for task in os.listdir(f"/proc/{{pid}}/task"):
+        for child in open(f"/proc/{{pid}}/task/{{task}}/children").read().split():
+            found += tree(int(child))
+    return found
 sandbox = Sandbox({sandbox.backend!r}, interpreter=Interpreter(path={(readable_interpreter() or Interpreter()).path!r}))
+sandbox.walls()
+held = sandbox._idle[0]._process
+first = held.pid if hasattr(held, "pid") else held._client.inspect_container(held.id)["State"]["Pid"]
 program = Program(source="import os, time\\ndef f():\\n    os.fork()\\n    time.sleep(600)", mode="function", entry_point="f")
 with sandbox.open(program) as box:
     box.load()
-    print(sandbox._launch.__name__, flush=True)
+    print(*tree(first), flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-
-    def ours() -> set[str]:
-        found: set[str] = set()
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                if b"rlvr_sandbox" in (path / "cmdline").read_bytes():
-                    found.add(path.name)
-            except OSError:
-                continue
-        return found
-
-    before = ours()
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
+    processes = {Path("/proc", pid) for pid in done.stdout.split()}
+    assert len(processes) >= 2
     until = time.monotonic() + 10
-    while ours() - before and time.monotonic() < until:
+    while any(process.exists() for process in processes) and time.monotonic() < until:
         time.sleep(0.05)
-    assert ours() - before == set()
+    assert not [process for process in processes if process.exists()]
 
 
 def test_a_killed_zygote_without_namespaces_takes_its_box_along() -> None:

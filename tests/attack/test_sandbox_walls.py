@@ -352,7 +352,7 @@ def test_the_second_wall_stands_alone() -> None:
         "from rlvr_sandbox import kernel, landlock\n"
         "if not landlock.version(): raise SystemExit(77)\n"
         "kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)\n"
-        "landlock.restrict(landlock.version(), readable=['/'], writable=[sys.argv[1] + '/in'])\n"
+        "kernel.make(landlock.restrict(landlock.version(), readable=['/'], writable=[sys.argv[1] + '/in'], free=3))\n"
         "open(sys.argv[1] + '/in/a', 'w')\n"
         "try: open(sys.argv[1] + '/out', 'w')\n"
         "except PermissionError: raise SystemExit(0)\n"
