@@ -167,6 +167,11 @@ class Box:
         return self._streams.deserted()
 
     @property
+    def stopped_for(self) -> str:
+        """The limit that the zygote ended it for, or nothing."""
+        return self._ending.over if self._ending is not None else ""
+
+    @property
     def stderr(self) -> str:
         return self._streams.stderr.decode("utf-8", "replace")
 
@@ -239,6 +244,9 @@ class Box:
     def _end(self, ending: Ending) -> Outcome:
         if ending.out_of_memory:
             return Outcome(status="memory", message=f"over {self._limits.memory_mb} MB")
+        if ending.over:
+            self._events.append(f"over_{ending.over}")
+            return Outcome(status="error", message=f"stopped: over its limit of {ending.over}")
         if ending.code < 0:
             # Nobody in a box can kill its first process; the kernel counts the limit in ticks and reports exact time.
             if ending.code == -signal.SIGKILL and ending.cpu_s >= self._limits.cpu_s * 0.5:
@@ -259,7 +267,7 @@ class Box:
 
     def _reap(self) -> Ending:
         if self._ending is None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):  # of another user, in a container: the zygote does it
                 signal.pidfd_send_signal(self._process.pidfd, signal.SIGKILL)
             self._ending = Ending(-signal.SIGKILL, 0.0, 0.0)
             self._lost = True

@@ -111,10 +111,20 @@ def _sweep(folder: Path) -> None:
                 old.rmdir()
 
 
-def _own_folders() -> dict[str, Path]:
-    """Controller to this process's folder; v2 under the empty name. Raises OSError or ValueError where it is not to be seen."""
+def group_of(pid: int) -> Group | None:
+    """The group that a process is in, to ask what happened in it; None where its files are not to be seen."""
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        folders = _own_folders(str(pid))
+        group = Group(folders[""], folders[""]) if "memory" not in folders else Group(folders["memory"], folders["pids"])
+        group.ran_out_of_memory()
+        return group
+    return None
+
+
+def _own_folders(pid: str = "self") -> dict[str, Path]:
+    """Controller to a process's folder; v2 under the empty name. Raises OSError or ValueError where it is not to be seen."""
     own: dict[str, str] = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         own.update(dict.fromkeys(controllers.split(","), path))
     folders: dict[str, Path] = {}

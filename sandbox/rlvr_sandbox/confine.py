@@ -30,13 +30,11 @@ _STACK_MB = 64
 class Confinement:
     """What the zygote found this machine to allow."""
 
-    namespaces: bool
     proc: bool
     switch_uid: int | None
     """Uid to change to; None where the zygote has the box's uid already."""
-    uid_holders: int | None
-    """Processes of the zygote itself that the kernel counts to the box's uid. None: too many to tell, so that processes
-    cannot be limited."""
+    uid_holders: int
+    """Processes of the zygote itself that the kernel counts to the box's uid."""
     landlock_abi: int
     hard_limits: Mapping[int, int]
     """What the zygote itself may not exceed."""
@@ -45,27 +43,33 @@ class Confinement:
 def entrance(confinement: Confinement, limits: Mapping[str, Any], descriptors: Sequence[int]) -> list[kernel.Call]:
     """The calls that turn a fresh fork into a box. `descriptors`: what becomes 0, 1, 2 and the control channel."""
     calls = [*keep_only(descriptors), kernel.Call("setsid")]
-    if confinement.namespaces:
-        calls += [kernel.Call("unshare", kernel.NEWNS | kernel.NEWIPC), *_mounts(confinement, limits)]
-    calls += [
-        kernel.Call("prlimit64", 0, name, struct.pack("QQ", bound, bound), 0)
-        for name, bound in _rlimits(limits, confinement).items()
-    ]
-    uid = confinement.switch_uid
-    if uid is not None:
-        calls += [
-            kernel.Call("setgroups", 0, 0),
-            kernel.Call("setresgid", uid, uid, uid),
-            kernel.Call("setresuid", uid, uid, uid),
-            # else /proc/self belongs to root, and open("/dev/stdin") fails
-            kernel.Call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0),
-        ]
+    calls += [kernel.Call("unshare", kernel.NEWNS | kernel.NEWIPC), *_mounts(confinement, limits)]
+    calls += set_limits(limits, confinement.hard_limits, limits["processes"] + confinement.uid_holders)
+    if confinement.switch_uid is not None:
+        calls += switch_user(confinement.switch_uid)
     if confinement.landlock_abi:
         free = CONTROL + 1
         calls += landlock.restrict(confinement.landlock_abi, readable=["/"], writable=[WORK], devices=["/dev"], free=free)
-    if confinement.namespaces:
-        calls.append(kernel.drop_capabilities())
-    return [*calls, kernel.Call("write", CONTROL, READY, len(READY), result=len(READY))]
+    return [*calls, kernel.drop_capabilities(), say_ready()]
+
+
+def switch_user(uid: int) -> list[kernel.Call]:
+    return [
+        kernel.Call("setgroups", 0, 0),
+        kernel.Call("setresgid", uid, uid, uid),
+        kernel.Call("setresuid", uid, uid, uid),
+        dumpable(),
+    ]
+
+
+def dumpable() -> kernel.Call:
+    """Else /proc/self belongs to root, and open("/dev/stdin") fails."""
+    return kernel.Call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def say_ready() -> kernel.Call:
+    """The last of all."""
+    return kernel.Call("write", CONTROL, READY, len(READY), result=len(READY))
 
 
 def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> list[kernel.Call]:
@@ -116,7 +120,8 @@ def _hard(name: int) -> int:
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
-def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> dict[int, int]:
+def set_limits(limits: Mapping[str, Any], hard_limits: Mapping[int, int], processes: int | None) -> list[kernel.Call]:
+    """`processes`: of the uid, as the kernel counts them; None: without a bound."""
     megabyte = 2**20
     wanted = {
         resource.RLIMIT_CPU: math.ceil(limits["cpu_s"]),
@@ -124,6 +129,7 @@ def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> dict[int, i
         resource.RLIMIT_DATA: (limits["memory_mb"] + _DATA_MB) * megabyte,
         resource.RLIMIT_FSIZE: limits["fsize_mb"] * megabyte,
     }
-    if confinement.uid_holders is not None:
-        wanted[resource.RLIMIT_NPROC] = limits["processes"] + confinement.uid_holders
-    return {name: min(bound, confinement.hard_limits[name]) for name, bound in wanted.items()}
+    if processes is not None:
+        wanted[resource.RLIMIT_NPROC] = processes
+    bounds = {name: min(bound, hard_limits[name]) for name, bound in wanted.items()}
+    return [kernel.Call("prlimit64", 0, name, struct.pack("QQ", bound, bound), 0) for name, bound in bounds.items()]

@@ -14,26 +14,26 @@ NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 36, 47, 4
 AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 
 MACHINE = platform.machine()
-_NUMBERS = {
+_OF_PROCESSOR = {
     "x86_64": {
         "capset": 126, "pivot_root": 155, "setsid": 112, "unshare": 272, "mount": 165, "chdir": 80, "setgroups": 116,
-        "setresgid": 119, "setresuid": 117, "prctl": 157, "prlimit64": 302, "setns": 308, "openat": 257, "close": 3, "dup3": 292, "write": 1,
-        "wait4": 61,
+        "setresgid": 119, "setresuid": 117, "prctl": 157, "prlimit64": 302, "setns": 308, "openat": 257, "close": 3, "dup3": 292,
+        "write": 1, "wait4": 61,
     },
     "aarch64": {
         "capset": 91, "pivot_root": 41, "setsid": 157, "unshare": 97, "mount": 40, "chdir": 49, "setgroups": 159,
-        "setresgid": 149, "setresuid": 147, "prctl": 167, "prlimit64": 261, "setns": 268, "openat": 56, "close": 57, "dup3": 24, "write": 64,
-        "wait4": 260,
+        "setresgid": 149, "setresuid": 147, "prctl": 167, "prlimit64": 261, "setns": 268, "openat": 56, "close": 57, "dup3": 24,
+        "write": 64, "wait4": 260,
     },
 }.get(MACHINE, {})  # fmt: skip
-_NUMBERS |= {
+_NUMBERS = _OF_PROCESSOR | {
     "close_range": 436,
     "landlock_create_ruleset": 444,
     "landlock_add_rule": 445,
@@ -64,14 +64,17 @@ def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] |
 class Call:
     """A system call made ready before a fork, so that the child can make it without touching memory that it would have to copy.
 
-    result: what it has to return, if that matters. Texts and bytes are kept for as long as the call.
+    result: what it has to return, if that matters. keep: what an argument points to, in its turn.
+
+    Texts and bytes are kept for as long as the call.
     """
 
-    __slots__ = ("_kept", "_name", "_result", "_words")
+    __slots__ = ("_also_kept", "_kept", "_name", "_result", "_words")
 
-    def __init__(self, name: str, *arguments: int | str | bytes, result: int | None = None) -> None:
+    def __init__(self, name: str, *arguments: int | str | bytes, result: int | None = None, keep: object = None) -> None:
         self._name = name
         self._result = result
+        self._also_kept = keep
         self._kept = [
             None if isinstance(word, int) else ctypes.create_string_buffer(os.fsencode(word)) for word in arguments
         ]
@@ -163,14 +166,18 @@ def drop_bounding_set() -> None:
         prctl(PR_CAPBSET_DROP, capability)
 
 
+def drop_ambient() -> None:
+    """What is executed from now on inherits no capability."""
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+
+
 def drop_capabilities() -> Call:
     """Effective, permitted and inheritable."""
     return Call("capset", struct.pack("Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
 
 
-def install_seccomp(program: bytes) -> None:
-    """`program`: an array of struct sock_filter. For this thread and all it starts, for ever."""
+def install_seccomp(program: bytes) -> Call:
+    """`program`: an array of struct sock_filter. For the thread that makes the call and all it starts, for ever."""
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
-    keep = ctypes.create_string_buffer(header, len(header))
-    prctl(PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(keep))
+    return Call("prctl", PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0, keep=buffer)

@@ -1,4 +1,6 @@
-"""A second wall behind the mount namespace: Landlock rules by which a box reads its own tree and writes its own folder only.
+"""Landlock rules by which a box reads its own tree and writes its own folder only.
+
+The second wall behind the mount namespace, and the first where there is none.
 
 TCP and (where the kernel knows how) abstract sockets and signals to processes outside are refused as well.
 """
@@ -25,10 +27,17 @@ def version() -> int:
 
 
 def restrict(
-    abi: int, *, readable: Sequence[str], writable: Sequence[str], devices: Sequence[str] = (), free: int
+    abi: int,
+    *,
+    readable: Sequence[str],
+    writable: Sequence[str],
+    devices: Sequence[str] = (),
+    listed: Sequence[str] = (),
+    free: int,
 ) -> list[kernel.Call]:
-    """For the process that makes these calls and all it starts, for ever: folders to read, to do anything in, and to write
-    existing files in. It needs no_new_privs, and `free` and the descriptor after that have to be its lowest free ones."""
+    """For the process that makes these calls and all it starts, for ever: files and folders to read, to do anything in, to read and
+    write what is there, and to list. It needs no_new_privs, and `free` and the descriptor after that have to be its lowest free
+    ones."""
     handled = (1 << {1: 13, 2: 14}.get(abi, 15)) - 1
     attributes = struct.pack("Q", handled)
     if abi >= 4:
@@ -36,10 +45,12 @@ def restrict(
     if abi >= 6:
         attributes += struct.pack("Q", 0b11)  # abstract sockets and signals
     calls = [kernel.Call("landlock_create_ruleset", attributes, len(attributes), 0, result=free)]
-    reading, writing = _EXECUTE | _READ_FILE | _READ_DIR, _WRITE_FILE | _TRUNCATE
-    for paths, rights in ((readable, reading), (writable, handled), (devices, writing)):
+    reading, using = _EXECUTE | _READ_FILE | _READ_DIR, _READ_FILE | _WRITE_FILE | _TRUNCATE
+    of_files = _EXECUTE | using
+    for paths, rights in ((readable, reading), (writable, handled), (devices, using), (listed, _READ_DIR)):
         for path in paths:
-            rule = struct.pack("=Qi", rights & handled, free + 1)
+            taken = rights & handled if os.path.isdir(path) else rights & handled & of_files  # as the kernel insists
+            rule = struct.pack("=Qi", taken, free + 1)
             calls += [
                 kernel.Call("openat", kernel.AT_FDCWD, path, os.O_PATH | os.O_CLOEXEC, 0, result=free + 1),
                 kernel.Call("landlock_add_rule", free, _RULE_PATH_BENEATH, rule, 0),

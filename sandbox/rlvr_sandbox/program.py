@@ -30,10 +30,8 @@ MAX_MESSAGE = 500
 
 def serve() -> NoReturn:
     """Takes one program and runs it, in a box that has said that it is ready. Ends the process."""
-    try:
+    with contextlib.suppress(EOFError):
         _run(_line)
-    except EOFError:
-        pass
     os._exit(0)
 
 

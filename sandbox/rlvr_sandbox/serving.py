@@ -11,48 +11,55 @@ import random
 import signal
 import socket
 import struct
-import time
 from functools import partial
 from typing import Any, NoReturn, cast
 
 from rlvr_sandbox import confine, kernel, program
 from rlvr_sandbox.frames import CONTROL, ENDING
 
-_DESCRIPTORS = struct.Struct("4i")
+DESCRIPTORS = struct.Struct("4i")
 _ONE = struct.Struct("i")
 _REQUEST_BYTES = 2048
 _KEPT_ENTRANCES = 64
-_ANCILLARY_BYTES = socket.CMSG_SPACE(_DESCRIPTORS.size)
+_ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTORS.size)
 
 
 def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confinement) -> None:
     entrances: dict[tuple[bytes, bytes], list[kernel.Call]] = {}
-    fresh = _fresh_namespace(own_namespace) if confinement.namespaces else []
-    while os.dup(channel.fileno()) <= CONTROL:
-        pass  # what a box has at 0 to 3 may not be below that here
-    gc.collect()
-    gc.freeze()
+    fresh = _fresh_namespace(own_namespace)
+    settle_down(channel)
     while True:
-        data, ancillary, _, _ = channel.recvmsg(_REQUEST_BYTES, _ANCILLARY_BYTES)
+        key = data, passed = receive(channel)
         if not data:
             return
-        if ancillary:
-            key = data, ancillary[0][2]
-            descriptors = _DESCRIPTORS.unpack(ancillary[0][2])
+        if passed:
+            descriptors = DESCRIPTORS.unpack(passed)
             calls = entrances.get(key)
             if calls is None:
                 if len(entrances) == _KEPT_ENTRANCES:
                     entrances.clear()
                 calls = entrances[key] = confine.entrance(confinement, json.loads(data), descriptors)
-            _spawn(channel, fresh, calls, descriptors)
-            _shuffle()  # for the next box, or all would draw the same
+            spawn(channel, fresh, calls, descriptors)
+            shuffle()  # for the next box, or all would draw the same
         else:
             channel.send(reap(int(data)))
-            if not confinement.namespaces:
-                _sweep()
 
 
-_shuffle = partial(_random.Random.seed, cast(Any, random)._inst)
+def settle_down(channel: socket.socket) -> None:
+    """The last of what a zygote does for itself."""
+    while os.dup(channel.fileno()) <= CONTROL:
+        pass  # what a box has at 0 to 3 may not be below that here
+    gc.collect()
+    gc.freeze()
+
+
+def receive(channel: socket.socket) -> tuple[bytes, bytes]:
+    """A request and the descriptors that came with it, as bytes; two times nothing where the controller has hung up."""
+    data, ancillary, _, _ = channel.recvmsg(_REQUEST_BYTES, _ANCILLARY_BYTES)
+    return data, ancillary[0][2] if ancillary else b""
+
+
+shuffle = partial(_random.Random.seed, cast(Any, random)._inst)
 """What `random.seed()` comes down to."""
 
 
@@ -61,7 +68,10 @@ def _fresh_namespace(own: int) -> list[kernel.Call]:
     return [kernel.Call("setns", own, kernel.NEWPID), kernel.Call("unshare", kernel.NEWPID)]
 
 
-def _spawn(channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.Call], descriptors: tuple[int, ...]) -> None:
+def spawn(
+    channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.Call], descriptors: tuple[int, ...]
+) -> int | None:
+    """Forks a box and tells the controller; its pid. None where that cannot be done, which the controller is told, too."""
     try:
         kernel.make(fresh)
         pid = kernel.fork()
@@ -70,9 +80,11 @@ def _spawn(channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.
         handle = os.pidfd_open(pid)
     except OSError as error:
         channel.send(f"failed {error}".encode())
+        return None
     else:
         channel.sendmsg([b"%d" % pid], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _ONE.pack(handle))])
         os.close(handle)
+        return pid
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -90,7 +102,9 @@ def _become_box(calls: list[kernel.Call]) -> NoReturn:
 
 
 def reap(pid: int) -> bytes:
-    """The controller has killed it or seen it end, so this does not wait long."""
+    """The controller has killed it or seen it end, unless it may not signal what is in a container."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
     while True:
         found, status, cpu_s, resident = _wait()
         if found == pid:
@@ -98,21 +112,3 @@ def reap(pid: int) -> bytes:
 
 
 _wait = kernel.Wait()
-
-
-def _sweep() -> None:
-    """What the kernel does for a box with namespaces: nothing that it started lives on, no file stays."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, os.WNOHANG)  # raises where there is no child any more
-            with open(f"/proc/self/task/{os.getpid()}/children") as file:
-                for child in file.read().split():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(child), signal.SIGKILL)
-            time.sleep(0.001)
-    import shutil
-
-    folder = os.getcwd()
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder, exist_ok=True)
-    os.chdir(folder)

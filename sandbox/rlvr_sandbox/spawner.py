@@ -19,6 +19,8 @@ class Ending:
     cpu_s: float
     peak_memory_mb: float
     out_of_memory: bool = False
+    over: str = ""
+    """What the zygote stopped the box for, where it has to keep watch itself: memory, disk or processes."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -70,22 +70,23 @@ def main(channel_descriptor: int) -> None:
     settings = json.loads(channel.recv(1 << 20))
     try:
         _warm(settings)
-        confinement, own_namespace = _settle(settings) if settings["isolated"] else _stay()
+        if settings["walls"] in ("landlock", "none"):
+            from rlvr_sandbox import flat  # what is loaded here is copied for every box
+
+            flat.serve(channel, settings)
+            return
+        confinement, own_namespace = _settle(settings)
     except (OSError, ImportError, ValueError) as error:
         channel.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
         return
     said = {
-        "namespaces": confinement.namespaces,
+        "namespaces": True,
         "proc": confinement.proc,
         "landlock_abi": confinement.landlock_abi,
-        "seccomp": confinement.namespaces,
+        "seccomp": True,
     }
     channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())
     serving.serve(channel, own_namespace, confinement)
-    if not confinement.namespaces:
-        import shutil
-
-        shutil.rmtree(os.getcwd(), ignore_errors=True)
 
 
 def _warm(settings: dict[str, Any]) -> None:
@@ -100,6 +101,8 @@ def _warm(settings: dict[str, Any]) -> None:
         site.setcopyright()
         site.sethelper()
     program.rehearse()
+    for name in ("PWD", "HOSTNAME"):  # what bubblewrap and engines add
+        os.environ.pop(name, None)
     del os.environ["LD_BIND_NOW"]  # spares each box the look-ups of a C library that it would have to copy
     sys.executable = os.path.realpath(sys.executable)
     sys.argv = ["main.py"]
@@ -114,7 +117,9 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
     host_uid: int = settings["host_uid"]
     tree = rootfs.interpreter_tree(site_packages=settings["site_packages"], extra=settings["read_only"])
     privileged = os.geteuid() == 0
-    if privileged:
+    if settings["walls"] == "given":
+        kernel.drop_ambient()
+    elif privileged:
         _map_from_outside(host_uid)
     else:
         _map_self()
@@ -126,9 +131,8 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
     own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     socket.sethostname("box")
     proc = rootfs.enter(tree)
-    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))
+    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))()
     confinement = confine.Confinement(
-        namespaces=True,
         proc=proc,
         switch_uid=rootfs.BOX_UID if privileged else None,
         uid_holders=0 if privileged else 2,
@@ -136,18 +140,6 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
         hard_limits=confine.lasting_rlimits(),
     )
     return confinement, own_namespace
-
-
-def _stay() -> tuple[confine.Confinement, int]:
-    """No walls at all, for the backend that is called unsafe. What a box leaves behind becomes a child of this process."""
-    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    import tempfile  # only this backend needs it, and what is loaded here is copied for every box
-
-    os.chdir(tempfile.mkdtemp(prefix="rlvr-unsafe-"))
-    confinement = confine.Confinement(
-        namespaces=False, proc=True, switch_uid=None, uid_holders=None, landlock_abi=0, hard_limits=confine.lasting_rlimits()
-    )
-    return confinement, -1
 
 
 def _map_self() -> None:

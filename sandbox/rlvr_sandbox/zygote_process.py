@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import itertools
 import json
 import os
+import signal
 import socket
-import subprocess
-import sys
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from rlvr_sandbox.cgroup import make_group
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.frames import ENDING
+from rlvr_sandbox.launch import Interpreter, Launcher, start_zygote
 from rlvr_sandbox.spawner import BoxProcess, Ending
 from rlvr_sandbox.types import Limits
 
 _START_S = 60.0
 _ANSWER_S = 20.0
 _ANSWER_BYTES = 4096
-_FIRST_HOST_UID = 1_000_000_000
-"""Kernel uids that boxes of a root-owned zygote run under; each zygote has its own, far from those that people have."""
-_counter = itertools.count()
-
-# Only the modules that are needed are imported, and the folder of this package never enters the box's `sys.path`.
-_BOOT = (
-    "import sys, types; package = types.ModuleType('rlvr_sandbox'); package.__path__ = [sys.argv[2]];"
-    " sys.modules['rlvr_sandbox'] = package; from rlvr_sandbox.zygote import main; main(int(sys.argv[1]))"
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Interpreter:
-    """The Python that programs run in."""
-
-    path: str = sys.executable
-    """Needs Python 3.11 or later."""
-    site_packages: bool = False
-    """Whether programs see its installed packages. Data sets among those may hold the answers, so the default is no."""
-    preload: tuple[str, ...] = ()
-    """Modules imported once, in the zygote, beyond the common ones of the standard library."""
-    read_only: tuple[str, ...] = ()
-    """Files and folders of this machine that programs may read, under the same path."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,54 +29,38 @@ class Walls:
     python: str
     proc: bool
     namespaces: bool
+    """Whether each program has its own."""
     landlock_abi: int
     """0: no Landlock."""
     seccomp: bool
+    inside: str
+    """What the zygote itself is in: bubblewrap or a container; empty: nothing."""
     cgroup: int
     """Version of the control group that holds a whole box; 0: none, each process is limited by itself."""
 
 
 class ZygoteProcess:
-    """Raises SandboxError where it cannot be started, and from every method after it has died. Holds one box at a time.
+    """Raises SandboxError where it cannot be started, and from every method after it has died. Holds one box at a time."""
 
-    isolated: False only for the backend that is called unsafe.
-    """
-
-    def __init__(self, interpreter: Interpreter, *, isolated: bool = True) -> None:
-        self._isolated = isolated
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._channel = ours
+    def __init__(self, interpreter: Interpreter, launch: Launcher = start_zygote) -> None:
+        self._launched = launch(interpreter)
+        self._channel = self._launched.channel
         self._channel.settimeout(_START_S)
+        self._process = self._launched.process
+        self._group = self._launched.group
+        self.served = 0
+        """Boxes made so far."""
+        self._box = 0
         try:
-            self._process = _launch(interpreter, theirs.fileno())
-        except OSError as error:
-            ours.close()
-            raise SandboxError(f"cannot start the interpreter {interpreter.path}: {error}; mend `interpreter`") from error
-        finally:
-            theirs.close()
-        self._group = make_group() if isolated else None
-        try:
-            self._enter_group()
             self.walls = self._greet(interpreter)
         except BaseException:
             self.close()
             raise
 
-    def _enter_group(self) -> None:
-        """Before the zygote starts anything; where the kernel has second thoughts about the group there is none."""
-        if self._group is not None:
-            try:
-                self._group.add(self._process.pid)
-                self._group.limit(Limits())
-                self._group.ran_out_of_memory()
-            except OSError:
-                self._group = None
-
     def _greet(self, interpreter: Interpreter) -> Walls:
-        number = os.getpid() * 64 % 900_000_000 + next(_counter) % 64
         settings = {
-            "isolated": self._isolated,
-            "host_uid": _FIRST_HOST_UID + number,
+            "walls": self._launched.making,
+            "host_uid": self._launched.host_uid,
             "site_packages": interpreter.site_packages,
             "preload": interpreter.preload,
             "read_only": interpreter.read_only,
@@ -110,12 +69,17 @@ class ZygoteProcess:
             self._channel.send(json.dumps(settings).encode())
             answer = self._receive()
         except OSError as error:
-            raise SandboxError(f"the zygote did not start: {self._complaint() or error}") from error
+            raise SandboxError(f"the zygote did not start: {self._process.complaint() or error}") from error
         if "ready" not in answer:
-            raise SandboxError(f"the zygote cannot be isolated here: {answer.get('failed') or self._complaint()}")
+            raise SandboxError(f"the zygote cannot be isolated here: {answer.get('failed') or self._process.complaint()}")
         self._channel.settimeout(_ANSWER_S)
         cgroup = self._group.version if self._group else 0
-        return Walls(python=answer["python"], cgroup=cgroup, **answer["ready"])
+        return Walls(python=answer["python"], cgroup=cgroup, inside=self._launched.inside, **answer["ready"])
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has served as many programs as it should."""
+        return self._launched.serves is not None and self.served >= self._launched.serves
 
     def spawn(self, limits: Limits, *, piped: bool) -> BoxProcess:
         """A new box, confined and waiting for its program. `piped`: with pipes at 0 and 1, else /dev/null."""
@@ -146,6 +110,8 @@ class ZygoteProcess:
             box_control.close()
             for descriptor in given:
                 os.close(descriptor)
+        self.served += 1
+        self._box = int(pid)
         return BoxProcess(control, stdin, stdout, stderr, handle, lambda: self._reap(pid))
 
     def _limit_group(self, limits: Limits) -> None:
@@ -157,20 +123,20 @@ class ZygoteProcess:
 
     def _reap(self, pid: bytes) -> Ending:
         _, answer = self._ask(pid, [])
-        code, cpu_s, peak_memory_mb = ENDING.unpack(answer)
+        code, cpu_s, peak_memory_mb = ENDING.unpack_from(answer)
+        over = answer[ENDING.size :].decode()
         out_of_memory = self._group is not None and self._group.ran_out_of_memory()
-        return Ending(code, cpu_s, peak_memory_mb, out_of_memory)
+        self._box = 0
+        return Ending(code, cpu_s, peak_memory_mb, out_of_memory or over == "memory", over)
 
     def close(self) -> None:
         """Ends it and with it every box. Raises nothing; safe to call twice."""
         self._channel.close()
-        try:
-            self._process.wait(2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._process.stop()
+        if self._box and self._launched.making != "namespaces" and not self._launched.inside:
+            with contextlib.suppress(OSError):  # it died before it could end its box, and no kernel's namespace did
+                os.killpg(self._box, signal.SIGKILL)
+            self._box = 0
         if self._group is not None:
             self._group.close()
 
@@ -182,7 +148,7 @@ class ZygoteProcess:
         except OSError as error:
             raise SandboxError(f"the zygote does not answer ({error}); it is replaced") from error
         if not data:
-            raise SandboxError(f"the zygote died ({self._complaint() or 'without a word'}); it is replaced")
+            raise SandboxError(f"the zygote died ({self._process.complaint() or 'without a word'}); it is replaced")
         return handles[0] if handles else -1, data
 
     def _receive(self) -> dict[str, Any]:
@@ -191,35 +157,7 @@ class ZygoteProcess:
             raise OSError("it ended")
         return json.loads(data)
 
-    def _complaint(self) -> str:
-        """The last line it wrote to its standard error before it ended."""
-        stream: IO[bytes] | None = self._process.stderr
-        if stream is None:
-            return ""
-        os.set_blocking(stream.fileno(), False)
-        try:
-            text = os.read(stream.fileno(), 1 << 16).decode("utf-8", "replace")
-        except OSError:
-            return ""
-        return text.strip().rpartition("\n")[2]
-
 
 @functools.lru_cache(maxsize=256)
 def _request(limits: Limits) -> bytes:
     return json.dumps(dataclasses.asdict(limits)).encode()
-
-
-def _launch(interpreter: Interpreter, channel: int) -> subprocess.Popen[bytes]:
-    """A clean process: no environment, no descriptors, no threads, nothing of ours in memory."""
-    package = str(Path(__file__).resolve().parent)
-    flags = ["-s", "-P", "-B", *([] if interpreter.site_packages else ["-S"])]
-    environment = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONHASHSEED": "0", "LD_BIND_NOW": "1"}  # noqa: S108 - the box's
-    return subprocess.Popen(  # noqa: S603
-        [interpreter.path, *flags, "-c", _BOOT, str(channel), package],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        pass_fds=(channel,),
-        env=environment,
-        cwd="/",
-    )
