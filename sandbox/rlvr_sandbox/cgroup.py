@@ -26,6 +26,7 @@ class Group:
         self.version = 2 if memory == pids else 1
         self._memory, self._pids = memory, pids
         self._limits: tuple[int, int] | None = None
+        self._events = os.open(memory / ("memory.events" if self.version == 2 else "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC)
         self._kills = 0
 
     def add(self, pid: int) -> None:
@@ -48,14 +49,14 @@ class Group:
         return self._kills > before
 
     def _count(self) -> int:
-        file = self._memory / ("memory.events" if self.version == 2 else "memory.oom_control")
-        for line in file.read_text().splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
+        for line in os.pread(self._events, 4096, 0).splitlines():
+            name, _, count = line.partition(b" ")
+            if name == b"oom_kill":
                 return int(count)
         return 0
 
     def close(self) -> None:
+        os.close(self._events)
         for folder in {self._memory, self._pids}:
             with contextlib.suppress(OSError):
                 folder.rmdir()

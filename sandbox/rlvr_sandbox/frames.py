@@ -37,19 +37,18 @@ class Inbox:
     def feed(self, data: bytes) -> None:
         self._bytes += data
 
-    def __bool__(self) -> bool:
-        return bool(self._bytes)
-
-    def next(self) -> tuple[Any, ...] | None:
-        """One whole message, or None. Raises CodecError on anything that is not a non-empty tuple led by a name."""
+    def whole(self) -> bool:
+        """Whether a whole message is there. Raises CodecError where it is going to be longer than allowed."""
         if len(self._bytes) < LENGTH.size:
-            return None
+            return False
         (length,) = LENGTH.unpack_from(self._bytes)
         if length > self._max_bytes:
             raise CodecError(f"a message of {length} bytes, over the limit of {self._max_bytes}")
-        end = LENGTH.size + length
-        if len(self._bytes) < end:
-            return None
+        return len(self._bytes) >= LENGTH.size + length
+
+    def next(self) -> tuple[Any, ...]:
+        """The message that is `whole`. Raises CodecError on anything that is not a non-empty tuple led by a name."""
+        end = LENGTH.size + LENGTH.unpack_from(self._bytes)[0]
         body = bytes(self._bytes[LENGTH.size : end])
         del self._bytes[:end]
         message = decode(body, self._max_bytes)
