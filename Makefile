@@ -4,6 +4,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Container images like to set it. Without compiled modules each process that imports vLLM takes 18 s instead of 8 to start.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A .venv that exists keeps its device, unless DEVICE is given.
 STAMPED := $(patsubst .venv/setup-%.stamp,%,$(wildcard .venv/setup-*.stamp))

@@ -70,6 +70,7 @@ async def evaluate(
         temperature=config.temperature,
         seed=seed,
         weights=weights,
+        max_turns=config.max_turns,
     )
     sampled = await sampler.sample(tasks, plan, occasion="evaluation")
     return summarise(label, [rollout for group in sampled.rollouts for rollout in group])

@@ -20,6 +20,7 @@ from rlvr.checkpoint import Checkpoint, latest_checkpoint
 from rlvr.config.load import resolved
 from rlvr.config.schema import Config, EvalConfig
 from rlvr.engines import build_engine
+from rlvr.environments import open_environments
 from rlvr.errors import RlvrError
 from rlvr.evaluation import Evaluation, evaluate, summarise
 from rlvr.hand_over import HandOver
@@ -121,7 +122,7 @@ async def _run_stages(run: Run, data: Data, model_path: Path | str, checkpoint: 
     hand_over: HandOver | None = None
     try:
         with ScoringThread(VerifierPool(config.verification.workers, config.verification.deadline_s)) as scorer:
-            sampler = Sampler(engine, scorer, run.policy.chat, run.stop)
+            sampler = Sampler(engine, scorer, run.policy.chat, run.stop, open_environments(config.tools))
             hand_over = HandOver(run.policy, engine, config, _probe_tasks(data))
             exam = Exam(run, sampler, data)
             if config.eval and config.eval.base:

@@ -24,8 +24,10 @@ for name, value in {
     os.environ.setdefault(name, value)
 
 # A busy machine is slow now and then, which is no property of the code; pytest's timeout ends what really hangs. In CI the same
-# examples each time, so that a red run is red again.
-settings.register_profile("rlvr", deadline=None, derandomize="CI" in os.environ)
+# examples each time, so that a red run is red again. RLVR_EXAMPLES=2000 searches longer.
+settings.register_profile(
+    "rlvr", deadline=None, derandomize="CI" in os.environ, max_examples=int(os.environ.get("RLVR_EXAMPLES", "40"))
+)
 settings.load_profile("rlvr")
 
 SPECIAL_TOKENS = PAD, BOS, EOS = ["<|pad|>", "<|im_start|>", "<|im_end|>"]  # their ids are 0, 1, 2

@@ -57,6 +57,7 @@ def run_evaluation(config: Config, output: Path | None) -> Evaluation:
 
 async def _evaluate(config: Config) -> Evaluation:
     from rlvr.engines import build_engine
+    from rlvr.environments import open_environments
     from rlvr.evaluation import evaluate
     from rlvr.hand_over import HandOver
     from rlvr.interrupt import StopRequest
@@ -77,7 +78,7 @@ async def _evaluate(config: Config) -> Evaluation:
     try:
         with ScoringThread(VerifierPool(config.verification.workers, config.verification.deadline_s)) as scorer:
             stop = StopRequest()
-            sampler = Sampler(engine, scorer, policy.chat, stop)
+            sampler = Sampler(engine, scorer, policy.chat, stop, open_environments(config.tools))
             await hand_over(0)
             with stop.listening():
                 return await evaluate(sampler, tasks, config.eval, label=config.model.name, seed=config.seed)

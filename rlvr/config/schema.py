@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from rlvr_verifiers.tool_call import FORMATS
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -92,6 +94,25 @@ class EngineConfig(Section):
     """CUDA: free the engine's memory while the learner works."""
     single_adapter_kernel: bool = True
     """CPU: replace vLLM's per-token LoRA gather by one dense product when all tokens use the same adapter."""
+
+
+class ToolsConfig(Section):
+    format: str = "auto"
+    """How the policy writes calls: hermes, qwen3_coder, llama3, mistral, pythonic, openai, deepseek, json; `auto` reads what a
+    turn shows. Name the one of your chat template where you know it."""
+    call_timeout_s: PositiveFloat = 10.0
+    """Wall time of one call; the policy is told when it is over."""
+    calls: PositiveInt = 64
+    """Calls in one rollout."""
+    output_characters: PositiveInt = 4000
+    """Of what one call returned; the middle of a longer text is cut out."""
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        if value not in FORMATS:
+            raise ValueError(f"no such format; known: {', '.join(FORMATS)}")
+        return value
 
 
 class SyncConfig(Section):
@@ -214,6 +235,9 @@ class RlConfig(Section):
     """Tasks with a longer templated prompt are skipped and counted, never cut."""
     max_completion_tokens: PositiveInt = 512
     """Token limit of a completion."""
+    max_turns: PositiveInt = 8
+    """Turns of the policy in a task with an environment; calls in the last one are not run. The token limit counts all turns
+    and what tools returned between them."""
     temperature: PositiveFloat = 1.0
     """Sampling temperature; the learner divides its logits by the same number. Truncation samplers are not offered:
     with them the recorded log-probs would not be the policy's."""
@@ -246,6 +270,8 @@ class EvalConfig(Section):
     """0 is greedy."""
     max_completion_tokens: PositiveInt = 512
     """Token limit of a completion."""
+    max_turns: PositiveInt = 8
+    """Turns of the policy in a task with an environment."""
     every: NonNegativeInt = 0
     """RL steps between evaluations; 0 evaluates before and after each stage only."""
     base: bool = True
@@ -274,6 +300,7 @@ class Config(Section):
     engine: EngineConfig = EngineConfig()
     sync: SyncConfig = SyncConfig()
     verification: VerificationConfig = VerificationConfig()
+    tools: ToolsConfig = ToolsConfig()
     stages: tuple[Literal["sft", "rl"], ...] = ("rl",)
     """Run in this order; each starts from the adapter of the one before."""
     sft: SftConfig | None = None

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rlvr_verifiers.registry import BUILT_IN, check_task, resolve, version_of
 from rlvr_verifiers.scoring import score_now
+from rlvr_verifiers.tool_env import offered
 from rlvr_verifiers.types import Completion, Score, Task
 from rlvr_verifiers.wire import FrameBuffer, pack
 
@@ -22,6 +23,12 @@ from rlvr_verifiers.wire import FrameBuffer, pack
 def task(verifier: str, answer: str, **arguments: Any) -> Task:
     prompt = ({"role": "user", "content": "Which?"},)
     return Task(id=f"{verifier}-1", prompt=prompt, verifier=verifier, answer=answer, verifier_args=arguments)
+
+
+def environment_task() -> Task:
+    goods = {"mug": {"price": 700, "stock": 3}}
+    sample = dataclasses.replace(task("tool_env", '{"outputs": ["700"]}'), environment="shop", env_args={"products": goods})
+    return dataclasses.replace(sample, tools=offered(sample))
 
 
 # For every built-in: a task, a completion that passes it, and one that does not.
@@ -37,6 +44,15 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         FENCED.format("n + 2"),
     ),
     "math": (task("math", r"\frac{3}{4}"), r"\boxed{0.75}", r"\boxed{0.74}"),
+    "tool_call": (
+        dataclasses.replace(
+            task("tool_call", '[{"name": "double", "arguments": {"n": 4}}]'),
+            tools=({"name": "double", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}},),
+        ),
+        '<tool_call>{"name": "double", "arguments": {"n": 4}}</tool_call>',
+        '<tool_call>{"name": "double", "arguments": {"n": 5}}</tool_call>',
+    ),
+    "tool_env": (environment_task(), "It costs 700 cents.", "It costs 7000 cents."),
     "multi": (
         task(
             "multi",
@@ -80,6 +96,13 @@ HOSTILE = {
     "code": "\\boxed{__import__('os').system('touch /tmp/owned')}",
     "format string": "\\boxed{%s%n{0.__class__}}",
     "many letters": "Answer: " + ", ".join("ABCDEFGH" * 100),
+    "megabyte of calls": "<tool_call>{}</tool_call>" * (MEGABYTE // 25),
+    "deep JSON": '<tool_call>{"name": "double", "arguments": ' + '{"n": ' * 5_000,
+    "deep literals": "[double(n=" + "[" * 20_000,
+    "signs": "[double(n=" + "-" * 20_000 + "1)]",
+    "open string": "[double(n='" + "\\'" * 20_000,
+    "xml parameters": "<tool_call><function=double>" + "<parameter=n>1</parameter>" * 2_000,
+    "blanks in JSON": '{"name"' + " " * 60_000,
     "right to left": "\\boxed{\u202e42}",
 }
 

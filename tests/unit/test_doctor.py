@@ -127,13 +127,6 @@ def test_no_compiler_and_no_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "engine.enforce_eager=true" in doctor.check_compiler().action
 
 
-def test_four_bit_round_trip() -> None:
-    pytest.importorskip("bitsandbytes")
-    check = doctor.check_nf4()
-    assert check.status == "ok", check.detail
-    assert "rounding error 9." in check.detail
-
-
 def test_report_is_plain_text_with_actions_below() -> None:
     stream = io.StringIO()
     render(
@@ -142,15 +135,3 @@ def test_report_is_plain_text_with_actions_below() -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0].split() == ["gpu", "missing", "[red]none[/red]"]
     assert lines[-1] == "gpu: buy one"
-
-
-@pytest.mark.parametrize("factor", [0.0, 1.0])
-def test_a_quantiser_that_loses_all_or_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
-    pytest.importorskip("bitsandbytes")
-    import bitsandbytes.functional
-    import torch
-
-    weight = torch.randn(128, 256, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(bitsandbytes.functional, "dequantize_4bit", lambda packed, state: factor * weight)
-    assert doctor.check_nf4().status == "limited"

@@ -34,6 +34,8 @@ BUILT_IN: Mapping[str, str] = {
     "math": "rlvr_verifiers.math:Math",
     "multi": "rlvr_verifiers.multi:Multi",
     "regex": "rlvr_verifiers.regex:Regex",
+    "tool_call": "rlvr_verifiers.tool_call:ToolCall",
+    "tool_env": "rlvr_verifiers.tool_env:ToolEnv",
 }
 
 _loaded: dict[str, tuple[LoadedVerifier, ModuleType]] = {}
@@ -108,7 +110,7 @@ def _import(name: str) -> tuple[LoadedVerifier, ModuleType]:
     if not separator or not location or not attribute:
         raise VerifierError(f"verifier {name!r}: give a registry name, module:name or path/file.py:name")
     try:
-        module = _file_module(location) if location.endswith(".py") else importlib.import_module(location)
+        module = file_module(location) if location.endswith(".py") else importlib.import_module(location)
         target: object = module
         for part in attribute.split("."):
             target = getattr(target, part)
@@ -148,7 +150,7 @@ def _plug_ins() -> Mapping[str, tuple[importlib.metadata.EntryPoint, ...]]:
     return found
 
 
-def _file_module(path: str) -> ModuleType:
+def file_module(path: str) -> ModuleType:
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise VerifierError(f"verifier file {path!r} does not exist (looked at {file}); mend the path")
