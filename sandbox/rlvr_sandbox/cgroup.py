@@ -26,7 +26,9 @@ class Group:
         self.version = 2 if memory == pids else 1
         self._memory, self._pids = memory, pids
         self._limits: tuple[int, int] | None = None
-        self._events = os.open(memory / ("memory.events" if self.version == 2 else "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC)
+        self._events = os.open(
+            memory / ("memory.events" if self.version == 2 else "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC
+        )
         self._kills = 0
 
     def add(self, pid: int) -> None:
@@ -55,8 +57,15 @@ class Group:
                 return int(count)
         return 0
 
+    def forget(self) -> None:
+        """Of a group that is somebody else's."""
+        if self._events >= 0:
+            os.close(self._events)
+            self._events = -1
+
     def close(self) -> None:
-        os.close(self._events)
+        """Safe to call twice."""
+        self.forget()
         for folder in {self._memory, self._pids}:
             with contextlib.suppress(OSError):
                 folder.rmdir()

@@ -246,3 +246,5 @@ class EngineGroup:
 
     def close(self) -> None:
         """It goes with the container."""
+        if self._group is not None:
+            self._group.forget()
