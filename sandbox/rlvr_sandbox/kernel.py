@@ -124,10 +124,8 @@ def unshare(flags: int) -> None:
 
 
 def fork() -> int:
-    """As `os.fork`, without Python's own handlers: for a process with one thread and no handler that matters to the child.
-
-    What those handlers do to a process that needs none of it is a third of a box's cost.
-    """
+    """As `os.fork`, without Python's own handlers, which cost a third of a box: for a process with one thread, and none of whose
+    modules wants to know."""
     return _checked(_holding.fork(), "fork")
 
 

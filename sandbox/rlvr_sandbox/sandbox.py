@@ -38,6 +38,10 @@ SAFE_BACKENDS = tuple(name for name in BACKENDS if name != UNSAFE_BACKEND)
 """Best first; `auto` takes the first that passes its self-test."""
 
 
+_BUSY = 1000
+"""Boxes after which a zygote more than are in use at once is worth its start."""
+
+
 class Sandbox:
     """Lends boxes; each thread that asks for one gets a zygote of its own, up to `zygotes`, and waits its turn beyond that.
 
@@ -58,7 +62,8 @@ class Sandbox:
         self.backend = backend
         """What it runs on; `auto` until the first box was asked for."""
         self._interpreter = interpreter or Interpreter()
-        self._free = zygotes or len(os.sched_getaffinity(0)) + 1
+        self._most = self._free = zygotes or len(os.sched_getaffinity(0)) + 1
+        self._started = 0
         self._room = threading.Condition()
         self._lock = threading.Lock()
         self._idle: list[ZygoteProcess] = []
@@ -151,9 +156,16 @@ class Sandbox:
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox is closed; open a new one")
-            if self._idle:
-                return self._idle.pop()
-            return self._choose() if self._launch is None else ZygoteProcess(self._interpreter, self._launch)
+            if len(self._idle) > 1 or (self._idle and not self._worth_another()):
+                return self._idle.pop(0)  # the one whose next box has had most time to be made
+            zygote = self._choose() if self._launch is None else ZygoteProcess(self._interpreter, self._launch)
+            self._started += 1
+            return zygote
+
+    def _worth_another(self) -> bool:
+        """Whether a zygote more than are in use pays: it makes a box while the others run theirs."""
+        zygote = self._idle[0]
+        return self._started < self._most and zygote.served > _BUSY and zygote.walls.namespaces
 
     def _choose(self) -> ZygoteProcess:
         """The best backend that can be started here and stands the attack, with its first zygote."""
@@ -174,11 +186,17 @@ class Sandbox:
         raise SandboxError(f"{what} on this machine, so nothing is run: {'; '.join(dict.fromkeys(reasons))}")
 
     def _give_back(self, zygote: ZygoteProcess, healthy: bool) -> None:
+        if healthy and not zygote.worn and not self._closed:
+            try:
+                zygote.prepare()
+            except SandboxError:
+                healthy = False
         with self._lock:
             if healthy and not zygote.worn and not self._closed:
                 self._idle.append(zygote)
                 return
             self.restarts += not healthy
+            self._started -= 1
         zygote.close()
 
 

@@ -45,6 +45,10 @@ def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confi
             channel.send(reap(int(data)))
 
 
+handlers_matter = False
+"""Whether modules are loaded that nobody here knows, and that may want to be told of a fork."""
+
+
 def settle_down(channel: socket.socket) -> None:
     """The last of what a zygote does for itself."""
     while os.dup(channel.fileno()) <= CONTROL:
@@ -74,7 +78,7 @@ def spawn(
     """Forks a box and tells the controller; its pid. None where that cannot be done, which the controller is told, too."""
     try:
         kernel.make(fresh)
-        pid = kernel.fork()
+        pid = os.fork() if handlers_matter else kernel.fork()
         if pid == 0:
             _become_box(calls)
         handle = os.pidfd_open(pid)

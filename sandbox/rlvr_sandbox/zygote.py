@@ -28,16 +28,13 @@ PRELOAD = (
     "array",
     "ast",
     "bisect",
-    "cmath",
     "collections",
     "collections.abc",
     "contextlib",
     "copy",
     "dataclasses",
     "datetime",
-    "decimal",
     "enum",
-    "fractions",
     "functools",
     "heapq",
     "inspect",
@@ -46,12 +43,9 @@ PRELOAD = (
     "json",
     "linecache",
     "math",
-    "numbers",
     "operator",
-    "queue",
     "random",
     "re",
-    "statistics",
     "string",
     "struct",
     "textwrap",
@@ -61,7 +55,7 @@ PRELOAD = (
     "types",
     "typing",
 )
-"""What programs commonly import; each costs a box nothing once it is here."""
+"""What programs commonly import. A box has to copy the tables of what is here, so rare modules are left to those that want them."""
 
 
 def main(channel_descriptor: int) -> None:
@@ -100,6 +94,7 @@ def _warm(settings: dict[str, Any]) -> None:
         site.setquit()
         site.setcopyright()
         site.sethelper()
+    serving.handlers_matter = bool(settings["preload"])
     program.rehearse()
     for name in ("PWD", "HOSTNAME"):  # what bubblewrap and engines add
         os.environ.pop(name, None)

@@ -7,9 +7,9 @@ import dataclasses
 import functools
 import json
 import os
+import select
 import signal
 import socket
-from typing import Any
 
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.frames import ENDING
@@ -50,6 +50,8 @@ class ZygoteProcess:
         self._group = self._launched.group
         self.served = 0
         """Boxes made so far."""
+        self._spare: _Ends | None = None
+        self._lately: tuple[tuple[Limits, bool] | None, tuple[Limits, bool] | None] = (None, None)
         self._box = 0
         try:
             self.walls = self._greet(interpreter)
@@ -67,7 +69,10 @@ class ZygoteProcess:
         }
         try:
             self._channel.send(json.dumps(settings).encode())
-            answer = self._receive()
+            data = self._channel.recv(1 << 16)
+            if not data:
+                raise OSError("it ended")
+            answer = json.loads(data)
         except OSError as error:
             raise SandboxError(f"the zygote did not start: {self._process.complaint() or error}") from error
         if "ready" not in answer:
@@ -83,36 +88,60 @@ class ZygoteProcess:
 
     def spawn(self, limits: Limits, *, piped: bool) -> BoxProcess:
         """A new box, confined and waiting for its program. `piped`: with pipes at 0 and 1, else /dev/null."""
+        spare, self._spare = self._spare, None
+        self._lately = (self._lately[1], (limits, piped))
+        if spare is not None:
+            process = self._collect(spare)
+            if self._lately[0] == self._lately[1] and not select.select([process.pidfd], [], [], 0)[0]:
+                return process
+            _discard(process)
+        return self._collect(self._order(limits, piped))
+
+    def prepare(self) -> None:
+        """Has the next box made while nobody waits for it, where the last two were alike. Raises SandboxError."""
+        if (
+            self.walls.namespaces
+            and self._spare is None
+            and self._lately[0] == self._lately[1]
+            and self._lately[0] is not None
+        ):
+            self._spare = self._order(*self._lately[0])
+
+    def _order(self, limits: Limits, piped: bool) -> _Ends:
         self._limit_group(limits)
         control, box_control = socket.socketpair()
         stderr, box_stderr = os.pipe()
-        given, kept = [box_stderr], [stderr]
-        stdin = stdout = -1
+        given, ends = [box_stderr], _Ends(control, -1, -1, stderr)
         if piped:
-            box_stdin, stdin = os.pipe()
-            stdout, box_stdout = os.pipe()
-            kept += [stdin, stdout]
+            box_stdin, ends.stdin = os.pipe()
+            ends.stdout, box_stdout = os.pipe()
             for descriptor in (box_stdin, box_stdout, box_stderr):
                 os.fchmod(descriptor, 0o666)  # so that the box's uid may open /dev/stdin and the like by name
         else:
             box_stdin = box_stdout = os.open(os.devnull, os.O_RDWR)
         given += [box_stdin] if box_stdin == box_stdout else [box_stdin, box_stdout]
         try:
-            handle, pid = self._ask(_request(limits), [box_stdin, box_stdout, box_stderr, box_control.fileno()])
-            if handle < 0:
-                raise SandboxError(f"the zygote cannot make a box: {pid.decode().removeprefix('failed ')}")
+            self._send(_request(limits), [box_stdin, box_stdout, box_stderr, box_control.fileno()])
         except BaseException:
-            control.close()
-            for descriptor in kept:
-                os.close(descriptor)
+            ends.close()
             raise
         finally:
             box_control.close()
             for descriptor in given:
                 os.close(descriptor)
+        return ends
+
+    def _collect(self, ends: _Ends) -> BoxProcess:
+        try:
+            handle, pid = self._receive()
+            if handle < 0:
+                raise SandboxError(f"the zygote cannot make a box: {pid.decode().removeprefix('failed ')}")
+        except BaseException:
+            ends.close()
+            raise
         self.served += 1
         self._box = int(pid)
-        return BoxProcess(control, stdin, stdout, stderr, handle, lambda: self._reap(pid))
+        return BoxProcess(ends.control, ends.stdin, ends.stdout, ends.stderr, handle, lambda: self._reap(pid))
 
     def _limit_group(self, limits: Limits) -> None:
         if self._group is not None:
@@ -122,7 +151,8 @@ class ZygoteProcess:
                 raise SandboxError(f"the control group of a box cannot be set: {error}") from error
 
     def _reap(self, pid: bytes) -> Ending:
-        _, answer = self._ask(pid, [])
+        self._send(pid, [])
+        _, answer = self._receive()
         code, cpu_s, peak_memory_mb = ENDING.unpack_from(answer)
         over = answer[ENDING.size :].decode()
         out_of_memory = self._group is not None and self._group.ran_out_of_memory()
@@ -131,6 +161,9 @@ class ZygoteProcess:
 
     def close(self) -> None:
         """Ends it and with it every box. Raises nothing; safe to call twice."""
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
         self._channel.close()
         self._process.stop()
         if self._box and self._launched.making != "namespaces" and not self._launched.inside:
@@ -140,10 +173,15 @@ class ZygoteProcess:
         if self._group is not None:
             self._group.close()
 
-    def _ask(self, request: bytes, descriptors: list[int]) -> tuple[int, bytes]:
-        """The answer, and the descriptor that came with it or -1."""
+    def _send(self, request: bytes, descriptors: list[int]) -> None:
         try:
             socket.send_fds(self._channel, [request], descriptors)
+        except OSError as error:
+            raise SandboxError(f"the zygote does not listen ({error}); it is replaced") from error
+
+    def _receive(self) -> tuple[int, bytes]:
+        """The answer, and the descriptor that came with it or -1."""
+        try:
             data, handles, _, _ = socket.recv_fds(self._channel, _ANSWER_BYTES, 1)
         except OSError as error:
             raise SandboxError(f"the zygote does not answer ({error}); it is replaced") from error
@@ -151,11 +189,30 @@ class ZygoteProcess:
             raise SandboxError(f"the zygote died ({self._process.complaint() or 'without a word'}); it is replaced")
         return handles[0] if handles else -1, data
 
-    def _receive(self) -> dict[str, Any]:
-        data = self._channel.recv(1 << 16)
-        if not data:
-            raise OSError("it ended")
-        return json.loads(data)
+
+@dataclasses.dataclass(slots=True)
+class _Ends:
+    """Ours of a box that is being made; -1: none."""
+
+    control: socket.socket
+    stdin: int
+    stdout: int
+    stderr: int
+
+    def close(self) -> None:
+        self.control.close()
+        for descriptor in (self.stdin, self.stdout, self.stderr):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _discard(process: BoxProcess) -> None:
+    """A box that was made for nothing. Raises SandboxError."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+    _Ends(process.control, process.stdin, process.stdout, process.stderr).close()
+    os.close(process.pidfd)
+    process.reap()
 
 
 @functools.lru_cache(maxsize=256)
