@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rlvr_sandbox import Limits, Program, Sandbox
+from rlvr_sandbox import Call, Limits, Program, Sandbox
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,8 +73,9 @@ def bare(problem: Problem, folder: Path) -> None:
 def boxed(problem: Problem, sandbox: Sandbox) -> None:
     program = Program(source=problem.source, mode="function", entry_point=problem.entry_point, limits=LIMITS)
     with sandbox.open(program) as box:
-        for args, expected in problem.cases:
-            assert box.call(args).value == expected
+        outcomes = box.calls(Call(args=args) for args, _ in problem.cases)
+        for outcome, (_, expected) in zip(outcomes, problem.cases, strict=True):
+            assert outcome.value == expected
 
 
 def eight_cases(sandbox: Sandbox) -> None:

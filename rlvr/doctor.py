@@ -266,15 +266,17 @@ def check_docker() -> Check:
 
 
 def check_sandbox() -> Check:
-    """Backends that can run model-written programs."""
+    """What each backend that can run model-written programs guarantees here, or why it cannot be used; best first."""
     from rlvr_sandbox import probe
 
     reports = probe()
-    works = [report for report in reports if report.works]
+    what = "; ".join(f"{report.name}: {'' if report.works else 'unavailable: '}{report.detail}" for report in reports)
+    works = [report.name for report in reports if report.works]
     if not works:
-        what = "; ".join(f"{report.name}: {report.detail}" for report in reports)
         return Check("sandbox", "missing", what, "tasks whose answers are programs cannot be scored; see sandbox/README.md")
-    return Check("sandbox", "ok", "; ".join(f"{report.name}: {report.detail}" for report in works))
+    if works == ["landlock"]:
+        return Check("sandbox", "limited", what, "allow user namespaces or install bubblewrap, for the stronger backends")
+    return Check("sandbox", "ok", what)
 
 
 CHECKS: dict[str, Callable[[], Check]] = {

@@ -6,9 +6,10 @@
 from rlvr_sandbox.box import Box
 from rlvr_sandbox.codec import CodecError
 from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.launch import Interpreter
 from rlvr_sandbox.sandbox import BACKENDS, BackendReport, Sandbox, describe, probe, shared_sandbox
 from rlvr_sandbox.types import Call, Limits, Outcome, Program, Result, Status
-from rlvr_sandbox.zygote_process import Interpreter, Walls
+from rlvr_sandbox.zygote_process import Walls
 
 __all__ = [
     "BACKENDS",
