@@ -44,6 +44,13 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         FENCED.format("n + 2"),
     ),
     "math": (task("math", r"\frac{3}{4}"), r"\boxed{0.75}", r"\boxed{0.74}"),
+    "json_schema": (
+        task(
+            "json_schema", '{"n": 4}', schema={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+        ),
+        '```json\n{"n": 4}\n```',
+        '{"n": 5}',
+    ),
     "tool_call": (
         dataclasses.replace(
             task("tool_call", '[{"name": "double", "arguments": {"n": 4}}]'),

@@ -31,6 +31,7 @@ BUILT_IN: Mapping[str, str] = {
     "code": "rlvr_verifiers.code:Code",
     "exact": "rlvr_verifiers.exact:Exact",
     "format": "rlvr_verifiers.format:Format",
+    "json_schema": "rlvr_verifiers.json_schema:JsonSchema",
     "math": "rlvr_verifiers.math:Math",
     "multi": "rlvr_verifiers.multi:Multi",
     "regex": "rlvr_verifiers.regex:Regex",

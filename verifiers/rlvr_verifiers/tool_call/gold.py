@@ -95,6 +95,12 @@ Reading = tuple[Accepts, Examples]
 """What is accepted, and examples of it; one at least."""
 
 
+def accepted_value(value: Any, strings: Strings = "exact") -> tuple[Accepts, Any]:
+    """What a gold value in the native form accepts, and an example of it. Raises VerifierError for a mark that is none."""
+    accepted, examples = _native(value, strings)
+    return accepted, examples[0]
+
+
 def _native(value: Any, strings: Strings) -> Reading:
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
