@@ -32,7 +32,7 @@ _SPELLINGS = {
     r"\nicefrac": r"\frac", r"\sfrac": r"\frac", r"\bigcup": r"\cup", r"\bigcap": r"\cap", r"\ldots": "...",
     r"\dots": "...", r"\cdots": "...", r"\approxeq": r"\approx", r"\simeq": r"\approx",
     r"\varphi": r"\phi", r"\varepsilon": r"\epsilon", r"\infin": r"\infty",
-    r"\prime": "'", r"\&": "&", r"\_": "_", r"\bmod": r"\pmod", r"\mod": r"\pmod", r"\euro": "€", r"\pounds": "£",
+    r"\Pr": "P", r"\prime": "'", r"\&": "&", r"\_": "_", r"\bmod": r"\pmod", r"\mod": r"\pmod", r"\euro": "€", r"\pounds": "£",
     "≅": r"\approx",
 }  # fmt: skip
 
@@ -82,7 +82,7 @@ def tokens(text: str) -> list[Token]:
             continue
         elif kind in ("mark", "command") and content in _SPELLINGS:
             content = _SPELLINGS[content]
-            kind = "word" if content in ("and", "or") else "command" if content[0] == "\\" else "mark"
+            kind = "word" if content in ("and", "or", "P") else "command" if content[0] == "\\" else "mark"
         joined = _JOINED.fullmatch(content) if kind == "text" else None
         if joined:  # `\text{ hours and }`
             found.append(Token("text", joined[1], match.start(), match.start()))

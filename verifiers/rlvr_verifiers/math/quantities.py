@@ -208,6 +208,9 @@ class Quantities(Expressions):
                 source.append(self._unit_power())
             elif text == r"\pmod" and not source:
                 return self._modulus()
+            elif text == "'" and not source:  # feet and inches
+                self._position += 1
+                return "inch" if self._take("'") else "foot"
             else:
                 break
             self._position += 1

@@ -60,6 +60,8 @@ _REWRITINGS: tuple[tuple[str, str, str], ...] = (
     ("mod", r"(?<![\\a-zA-Z])mod(?:ulo)?\s{1,3}(\d{1,9})", r"\\pmod{\1}"),
     ("C", _TEMPERATURE.replace("LETTER", "C"), r"\\text{ celsius}"),
     ("F", _TEMPERATURE.replace("LETTER", "F"), r"\\text{ fahrenheit}"),
+    ("C(", r"(?<![A-Za-z\\])C\((\w{1,3}),\s?(\w{1,3})\)", r"\\binom{\1}{\2}"),
+    ("(", r"\A[A-Z]\s?(\([^()=]+,[^()=]+\))\Z", r"\1"),  # a point with its name
     ("C_", _CHOSEN, r"\\binom{\1}{\2}"),
     ("US", r"\bUSD?\s?(?=\\?\$)", ""),
     ("USD", r"\bUSD\s?(?=\d)", r"\\$"),

@@ -99,7 +99,10 @@ class Tiers:
     def near(self, left: Node, right: Node, tolerance: float) -> bool:
         from rlvr_verifiers.math import numeric
 
-        return numeric.nearly_equal(left, right, tolerance, self._numeric_meter())
+        try:
+            return numeric.nearly_equal(left, right, tolerance, self._numeric_meter())
+        except UndecidedError:
+            return False
 
     def check(self, node: Node) -> None:
         """Raises UnreadableError (`unparsed`) where an expression has no value, such as 1/0. One too large to compute is fine."""
