@@ -14,7 +14,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from rlvr_verifiers.math.exact import Arithmetic, Polynomial, UndecidedError, rational
-from rlvr_verifiers.math.identity import congruent
 from rlvr_verifiers.math.tree import Node, Number, UnreadableError
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ class Tiers:
             large = problem
         if large is not None:
             try:
+                from rlvr_verifiers.math.identity import congruent
+
                 return congruent(left, right)
             except UndecidedError:
                 pass
