@@ -202,9 +202,6 @@ def _distribution_of(module: ModuleType) -> str:
 
     distributions = ("rlvr",) if top == "rlvr_verifiers" else metadata.packages_distributions().get(top, ())
     try:
-        return (
-            " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(distributions)))
-            or f"{top} (no version)"
-        )
+        return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(distributions))) or f"{top} (no version)"
     except metadata.PackageNotFoundError:
         return f"{top} (not installed)"

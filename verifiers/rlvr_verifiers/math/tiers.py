@@ -11,7 +11,7 @@ There is no tier of symbolic algebra: what none of these can decide is not equal
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rlvr_verifiers.math.exact import Arithmetic, Polynomial, UndecidedError, rational
 from rlvr_verifiers.math.tree import Node, Number, UnreadableError
@@ -26,13 +26,18 @@ class Tiers:
     def __init__(self) -> None:
         self._arithmetic = Arithmetic()
         self._meter: Meter | None = None
+        self.decided: Literal["", "tree", "exact", "residues", "numbers", "undecided"] = ""
 
     def equal(self, left: Node, right: Node) -> bool:
+        """Leaves in `decided` which tier it was."""
         if left == right:
+            self.decided = "tree"
             return True
         large: UnreadableError | None = None
         try:
-            return self._arithmetic.equal(self._arithmetic.value(left), self._arithmetic.value(right))
+            same = self._arithmetic.equal(self._arithmetic.value(left), self._arithmetic.value(right))
+            self.decided = "exact"
+            return same
         except UndecidedError:
             pass
         except UnreadableError as problem:
@@ -40,17 +45,22 @@ class Tiers:
                 raise
             large = problem
         if large is not None:
-            try:
-                from rlvr_verifiers.math.identity import congruent
+            from rlvr_verifiers.math.identity import congruent
 
-                return congruent(left, right)
+            try:
+                same = congruent(left, right)
+                self.decided = "residues"
+                return same
             except UndecidedError:
                 pass
         from rlvr_verifiers.math import numeric
 
         try:
-            return numeric.equal(left, right, self._numeric_meter())
+            same = numeric.equal(left, right, self._numeric_meter())
+            self.decided = "numbers"
+            return same
         except UndecidedError:
+            self.decided = "undecided"
             if large is not None:
                 raise large from None
             return False
