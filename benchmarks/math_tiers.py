@@ -70,7 +70,7 @@ def measured(pairs: list[Pair]) -> dict[str, Any]:
     beside: Counter[str] = Counter()
     missed: list[str] = []
     undecided: list[str] = []
-    late: list[str] = []
+    late = 0
     worker = Worker()
     for origin, written, left, right in pairs:
         work = Tiers()
@@ -81,22 +81,22 @@ def measured(pairs: list[Pair]) -> dict[str, Any]:
         tier = work.decided or "refused"
         tiers.setdefault(origin, Counter())[f"{tier}, {verdict}"] += 1
         if tier in ("undecided", "refused"):
-            undecided.append(f"{written}: {verdict}")
+            undecided.append(f"{written}: {verdict}" if origin == "labelled" else f"({origin}): {verdict}")
         if tier in ("tree", "exact", "residues"):
             continue
         proof = worker.prove(left, right)
         beside[f"{tier}, {verdict}; sympy: {proof}"] += 1
         if proof == "equal" and verdict != "equal":
-            missed.append(written)
+            missed.append(written if origin == "labelled" else f"({origin})")
         if proof == "late":
-            late.append(written)
+            late += 1
     worker.close()
     return {
         "pairs": len(pairs),
         "by_origin_and_tier": {origin: dict(sorted(counts.items())) for origin, counts in tiers.items()},
         "beside_sympy": dict(sorted(beside.items())),
         "missed": missed,
-        "late": len(late),
+        "late": late,
         "undecided": undecided,
         "sympy_s": round(worker.seconds, 1),
     }
