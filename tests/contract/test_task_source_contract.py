@@ -275,7 +275,7 @@ def test_math_reads_a_column_of_answers_before_the_boxes_and_keeps_levels(tmp_pa
     rows = [{**row, "answer": f"({n}-x)(-{n}-x)"} for n, row in enumerate(COMPETITION, 2)]
     (tmp_path / "math.jsonl").write_text("\n".join(map(json.dumps, [*rows, *COMPETITION])), encoding="utf-8")
     tasks = load_tasks({"source": "math", "args": {"path": str(tmp_path / "math.jsonl"), "levels": [2, 3]}})
-    assert [tasks[0].answer, tasks[-1].answer] == ["(2-x)(-2-x)", "(x - 25)(x + 25)"]
+    assert [tasks[0].answer, tasks[-1].answer] == ["(2-x)(-2-x)", "(x - 22)(x + 22)"]
     assert all(task.info["demonstration"].startswith("It is") for task in tasks)
     (tmp_path / "gsm.jsonl").write_text(json.dumps({"problem": "1 + 1?"}), encoding="utf-8")
     with pytest.raises(TaskError, match="no column `answer` and none `solution`"):
