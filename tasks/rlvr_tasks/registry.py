@@ -26,6 +26,7 @@ from rlvr_tasks.sources.arithmetic import arithmetic
 from rlvr_tasks.sources.bfcl import bfcl
 from rlvr_tasks.sources.hf import hf
 from rlvr_tasks.sources.jsonl import jsonl
+from rlvr_tasks.sources.mathematics import competition_math, gsm8k
 from rlvr_tasks.sources.mix import mix
 from rlvr_tasks.sources.programs import human_eval, mbpp
 from rlvr_tasks.sources.reasoning_gym import reasoning_gym
@@ -44,9 +45,11 @@ SAMPLED_GOLDS = 64
 BUILT_IN: dict[str, SourceFunction] = {
     "arithmetic": arithmetic,
     "bfcl": bfcl,
+    "gsm8k": gsm8k,
     "hf": hf,
     "human_eval": human_eval,
     "jsonl": jsonl,
+    "math": competition_math,
     "mbpp": mbpp,
     "mix": mix,
     "reasoning_gym": reasoning_gym,

@@ -47,7 +47,28 @@ MBPP = [
     for n in range(590, 630)
 ]
 PROGRAMS = ["human_eval", "mbpp"]
-CASES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet", "mix", "arithmetic", "arithmetic_boxed", *PROGRAMS, *GYM]
+COMPETITION = [
+    {
+        "problem": f"Factor $x^2 - {n * n}$.",
+        "solution": rf"It is \boxed{{(x - {n})(x + {n})}}.",
+        "level": f"Level {1 + n % 5}",
+    }
+    for n in range(2, 26)
+]
+MATHEMATICS = ["gsm8k", "math"]
+CASES = [
+    "jsonl",
+    "jsonl_gz",
+    "parquet",
+    "hf_jsonl",
+    "hf_parquet",
+    "mix",
+    "arithmetic",
+    "arithmetic_boxed",
+    *PROGRAMS,
+    *MATHEMATICS,
+    *GYM,
+]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +85,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         packed.write(lines)
     pq.write_table(pa.Table.from_pylist(GSM8K), folder / "gsm.parquet")
     found = {name: str(folder / f"gsm.{name}") for name in ("jsonl", "jsonl.gz", "parquet")}
-    for name, rows in (("human_eval", HUMAN_EVAL), ("mbpp", MBPP)):
+    for name, rows in (("human_eval", HUMAN_EVAL), ("mbpp", MBPP), ("gsm8k", GSM8K), ("math", COMPETITION)):
         found[name] = str(folder / f"{name}.jsonl")
         Path(found[name]).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return found
@@ -81,7 +102,7 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
             return {"source": "jsonl", "args": {"path": files[case.replace("_", ".")], **MAPPING}}
         case "hf_jsonl" | "hf_parquet":
             return {"source": "hf", "args": {"name": files[case.removeprefix("hf_")], **MAPPING}}
-        case "human_eval" | "mbpp":
+        case "human_eval" | "mbpp" | "gsm8k" | "math":
             return {"source": case, "args": {"path": files[case]}}
         case "mix":
             parts = [{"source": "arithmetic", "args": {"kinds": kind, "split": split}} for kind in ("largest", "sort")]
@@ -248,3 +269,14 @@ def test_a_new_process_generates_the_same_tasks() -> None:
     ]
     assert runs[0] == runs[1]
     assert len(runs[0].split()) == 2
+
+
+def test_math_reads_a_column_of_answers_before_the_boxes_and_keeps_levels(tmp_path: Path) -> None:
+    rows = [{**row, "answer": f"({n}-x)(-{n}-x)"} for n, row in enumerate(COMPETITION, 2)]
+    (tmp_path / "math.jsonl").write_text("\n".join(map(json.dumps, [*rows, *COMPETITION])), encoding="utf-8")
+    tasks = load_tasks({"source": "math", "args": {"path": str(tmp_path / "math.jsonl"), "levels": [2, 3]}})
+    assert [tasks[0].answer, tasks[-1].answer] == ["(2-x)(-2-x)", "(x - 22)(x + 22)"]
+    assert all(task.info["demonstration"].startswith("It is") for task in tasks)
+    (tmp_path / "gsm.jsonl").write_text(json.dumps({"problem": "1 + 1?"}), encoding="utf-8")
+    with pytest.raises(TaskError, match="no column `answer` and none `solution`"):
+        load_tasks({"source": "math", "args": {"path": str(tmp_path / "gsm.jsonl")}})

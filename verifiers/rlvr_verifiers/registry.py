@@ -5,11 +5,8 @@ Built-in names are reserved; a plug-in that claims one is reached by its import 
 
 from __future__ import annotations
 
-import difflib
 import functools
-import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import json
 import sys
@@ -17,12 +14,16 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.protocol import LoadedVerifier, adapt
 from rlvr_verifiers.types import Task
 from rlvr_verifiers.wire import task_to_wire
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "rlvr.verifiers"
 
@@ -135,6 +136,8 @@ def _target_of(name: str) -> str:
         claims = " and ".join(point.value for point in points)
         raise VerifierError(f"verifier {name!r} is claimed by {claims}; name the one you mean by its import path")
     known = available()
+    import difflib
+
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise VerifierError(
@@ -143,9 +146,11 @@ def _target_of(name: str) -> str:
 
 
 @functools.cache
-def _plug_ins() -> Mapping[str, tuple[importlib.metadata.EntryPoint, ...]]:
-    found: dict[str, tuple[importlib.metadata.EntryPoint, ...]] = {}
-    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+def _plug_ins() -> Mapping[str, tuple[EntryPoint, ...]]:
+    from importlib.metadata import entry_points  # 20 ms, which only plug-ins and versions cost
+
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
         if all(point.value != other.value for other in found.get(point.name, ())):  # an editable install may be listed twice
             found[point.name] = (*found.get(point.name, ()), point)
     return found
@@ -155,6 +160,8 @@ def file_module(path: str) -> ModuleType:
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise VerifierError(f"verifier file {path!r} does not exist (looked at {file}); mend the path")
+    import hashlib
+
     name = "rlvr_verifier_file_" + hashlib.sha256(str(file).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     if name in sys.modules:
         return sys.modules[name]
@@ -180,6 +187,8 @@ def _sources_of(module: ModuleType) -> list[Path]:
 
 
 def _hash_of(files: list[Path]) -> str:
+    import hashlib
+
     digest = hashlib.sha256()
     for file in files:
         content = file.read_bytes()
@@ -192,11 +201,10 @@ def _distribution_of(module: ModuleType) -> str:
     top = module.__name__.partition(".")[0]
     if top.startswith("rlvr_verifier_file_"):
         return Path(module.__file__ or "").name
-    distributions = ("rlvr",) if top == "rlvr_verifiers" else importlib.metadata.packages_distributions().get(top, ())
+    from importlib import metadata
+
+    distributions = ("rlvr",) if top == "rlvr_verifiers" else metadata.packages_distributions().get(top, ())
     try:
-        return (
-            " ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(distributions)))
-            or f"{top} (no version)"
-        )
-    except importlib.metadata.PackageNotFoundError:
+        return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(distributions))) or f"{top} (no version)"
+    except metadata.PackageNotFoundError:
         return f"{top} (not installed)"
