@@ -46,7 +46,18 @@ MBPP = [
     }
     for n in range(590, 630)
 ]
-PROGRAMS = ["human_eval", "mbpp"]
+CONTESTS = [
+    {
+        "name": f"{n}_A. Multiples",
+        "description": f"Print {n} times the number.\n\nInput\n\n2\n\nOutput\n\n{2 * n}\n",
+        "public_tests": {"input": ["2\n"], "output": [f"{2 * n}\n"]},
+        "private_tests": {"input": ["5\n", "0\n"], "output": [f"{5 * n}\n", "0\n"]},
+        "generated_tests": {"input": ["-1\n"], "output": [f"{-n}\n"]},
+        "solutions": {"language": [1, 3], "solution": ["print 1", f"print(int(input()) * {n})"]},
+    }
+    for n in range(2, 26)
+]
+PROGRAMS = ["human_eval", "mbpp", "contests"]
 CASES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet", "mix", "arithmetic", "arithmetic_boxed", *PROGRAMS, *GYM]
 
 
@@ -64,7 +75,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         packed.write(lines)
     pq.write_table(pa.Table.from_pylist(GSM8K), folder / "gsm.parquet")
     found = {name: str(folder / f"gsm.{name}") for name in ("jsonl", "jsonl.gz", "parquet")}
-    for name, rows in (("human_eval", HUMAN_EVAL), ("mbpp", MBPP)):
+    for name, rows in (("human_eval", HUMAN_EVAL), ("mbpp", MBPP), ("contests", CONTESTS)):
         found[name] = str(folder / f"{name}.jsonl")
         Path(found[name]).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return found
@@ -81,7 +92,7 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
             return {"source": "jsonl", "args": {"path": files[case.replace("_", ".")], **MAPPING}}
         case "hf_jsonl" | "hf_parquet":
             return {"source": "hf", "args": {"name": files[case.removeprefix("hf_")], **MAPPING}}
-        case "human_eval" | "mbpp":
+        case "human_eval" | "mbpp" | "contests":
             return {"source": case, "args": {"path": files[case]}}
         case "mix":
             parts = [{"source": "arithmetic", "args": {"kinds": kind, "split": split}} for kind in ("largest", "sort")]
