@@ -119,8 +119,8 @@ def _problem(gold: Gold, number: int, case: FunctionCase, outcome: Outcome, rule
     named = [f"{name}={shown(value)}" for name, value in case.kwargs.items()]
     asked = f"case {number + 1}: {gold.entry_point}({', '.join([*map(shown, case.args), *named])})"
     if outcome.status != "ok":
-        return f"{asked}: {outcome.message}"
-    return f"{asked} returned {shown(outcome.value)}, not {shown(case.expected)}"
+        return f"{asked} is {shown(case.expected)}, but: {outcome.message}"
+    return f"{asked} is {shown(case.expected)}, not {shown(outcome.value)}"
 
 
 # -- programs -------------------------------------------------------------------------------------------------------------
@@ -139,14 +139,19 @@ def _judge_stdio(sandbox: Sandbox, gold: Gold, source: str, order: Sequence[int]
         if result.status == "ok" and same_output(case.stdout, result.stdout, gold.tolerance):
             tally.passed += 1
             continue
+        asked = f"case {number + 1}: for the input {shown(_text(case.stdin))} the output is {shown(case.stdout)}"
         if result.status == "ok":
-            got = result.stdout[:200].decode("utf-8", "replace")
-            tally.fail("mismatch", f"case {number + 1}: printed {shown(got)}, not {shown(case.stdout)}")
+            tally.fail("mismatch", f"{asked}, not {shown(_text(result.stdout))}")
         else:
-            tally.fail(_reason(result), f"case {number + 1}: {result.message}")
+            tally.fail(_reason(result), f"{asked}, but: {result.message}")
         if not every_case or budget <= 0:
             break
     return tally.verdict()
+
+
+def _text(data: bytes) -> str:
+    """As much of it as can be shown."""
+    return data[:1000].decode("utf-8", "replace")
 
 
 def _run_case(sandbox: Sandbox, program: Program, case: StdioCase, budget: float) -> Result:
@@ -180,13 +185,15 @@ def _mediate(box: Box, checker: Box, tally: _Tally, name: str) -> Outcome:
     """Carries each call over and each answer back until the test has a result. Returns the program's last outcome."""
     outcome = Outcome(status="ok")
     raised = False
+    asked = f"{name} was not called"
     while True:
         message = checker.next_message()
         match message:
             case ("call", int(number), args, kwargs):
+                asked = f"last {name}({', '.join([*map(shown, args), *(f'{key}={shown(item)}' for key, item in kwargs.items())])})"
                 outcome = box.call(args, kwargs)
                 if outcome.status in _CANNOT_GO_ON or outcome.error_type == "early_exit":
-                    tally.fail(_reason(outcome), outcome.message)
+                    tally.fail(_reason(outcome), f"{asked}: {outcome.message}")
                     return outcome
                 raised = outcome.status != "ok"
                 _answer(checker, number, outcome)
@@ -195,14 +202,15 @@ def _mediate(box: Box, checker: Box, tally: _Tally, name: str) -> Outcome:
                 return outcome
             case ("failed", 0, str(kind), str(text)):
                 if raised:
-                    tally.fail(_reason(outcome), outcome.message)
+                    tally.fail(_reason(outcome), f"{asked}: {outcome.message}")
                 else:
-                    last = f"; {name} had last returned {shown(outcome.value)}"
-                    tally.fail("mismatch", f"the check failed with {kind}: {text}{last}")
+                    returned = "" if asked.endswith("called") else f" returned {shown(outcome.value)}"
+                    tally.fail("mismatch", f"the check failed with {kind}{f': {text}' if text else ''}; {asked}{returned}")
                 return outcome
             case None:
-                if checker.outcome.status == "timeout":
-                    tally.fail("timeout", f"the check {checker.outcome.message}")
+                # Right programs are known to pass the check, so what this one sent made it run out of its limits.
+                if checker.outcome.status in ("timeout", "memory", "output_limit"):
+                    tally.fail(checker.outcome.status, f"the check, after {asked}: {checker.outcome.message}")
                     return outcome
                 raise SandboxError(f"the box of the check ended with {checker.outcome.status}: {checker.outcome.message}")
             case _:
