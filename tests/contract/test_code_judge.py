@@ -40,13 +40,13 @@ def run(answer: dict[str, Any], source: str, **arguments: Any) -> Score:
 
 def test_a_failing_case_is_told_with_input_expected_and_got() -> None:
     score = run(FUNCTION, "def f(n, text): return [n, 2 * n if n != 5 else 'x' * 10_000]")
-    assert score.explanation.startswith("case 5: f(5, 'ab\\x1b') is [5, 10], not [5, 'xxxx")
+    assert score.explanation.startswith("case 5: f(5, 'ab\\x1b'): expected [5, 10], got [5, 'xxxx")
     assert len(score.explanation) < 400
     score = run(FUNCTION, "def f(n, text): return [n, 2 * n] if n != 5 else 1 / 0")
-    assert score.explanation == "case 5: f(5, 'ab\\x1b') is [5, 10], but: ZeroDivisionError: division by zero"
+    assert score.explanation == "case 5: f(5, 'ab\\x1b'): expected [5, 10], got ZeroDivisionError: division by zero"
     stdio = {"style": "stdio", "cases": [{"stdin": "7\n", "stdout": "14\n"}]}
-    assert run(stdio, "print(15)").explanation == "case 1: for the input '7\\n' the output is '14\\n', not '15\\n'"
-    assert "the output is '14\\n', but: exit status 1: ValueError: no" in run(stdio, "raise ValueError('no')").explanation
+    assert run(stdio, "print(15)").explanation == "case 1: input '7\\n': expected '14\\n', got '15\\n'"
+    assert "expected '14\\n', got exit status 1: ValueError: no" in run(stdio, "raise ValueError('no')").explanation
     check = {"style": "function", "entry_point": "f", "check": "for n in range(3):\n    assert f(n) == n, 'not itself'"}
     assert run(check, "def f(n): return 0").explanation == (
         "the check failed with AssertionError: not itself; last f(1) returned 0"

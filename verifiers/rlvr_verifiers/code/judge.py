@@ -119,8 +119,8 @@ def _problem(gold: Gold, number: int, case: FunctionCase, outcome: Outcome, rule
     named = [f"{name}={shown(value)}" for name, value in case.kwargs.items()]
     asked = f"case {number + 1}: {gold.entry_point}({', '.join([*map(shown, case.args), *named])})"
     if outcome.status != "ok":
-        return f"{asked} is {shown(case.expected)}, but: {outcome.message}"
-    return f"{asked} is {shown(case.expected)}, not {shown(outcome.value)}"
+        return f"{asked}: expected {shown(case.expected)}, got {outcome.message}"
+    return f"{asked}: expected {shown(case.expected)}, got {shown(outcome.value)}"
 
 
 # -- programs -------------------------------------------------------------------------------------------------------------
@@ -139,11 +139,11 @@ def _judge_stdio(sandbox: Sandbox, gold: Gold, source: str, order: Sequence[int]
         if result.status == "ok" and same_output(case.stdout, result.stdout, gold.tolerance):
             tally.passed += 1
             continue
-        asked = f"case {number + 1}: for the input {shown(_text(case.stdin))} the output is {shown(case.stdout)}"
+        asked = f"case {number + 1}: input {shown(_text(case.stdin))}: expected {shown(case.stdout)}"
         if result.status == "ok":
-            tally.fail("mismatch", f"{asked}, not {shown(_text(result.stdout))}")
+            tally.fail("mismatch", f"{asked}, got {shown(_text(result.stdout))}")
         else:
-            tally.fail(_reason(result), f"{asked}, but: {result.message}")
+            tally.fail(_reason(result), f"{asked}, got {result.message}")
         if not every_case or budget <= 0:
             break
     return tally.verdict()
