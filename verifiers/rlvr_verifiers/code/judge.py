@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import cast
 
-from rlvr_sandbox import Box, Outcome, Program, Result, Sandbox, SandboxError
+from rlvr_sandbox import Lender, LentBox, Outcome, Program, Result, SandboxError
 from rlvr_verifiers.code.answer import Gold, StdioCase
 from rlvr_verifiers.code.asserts import FunctionCase
 from rlvr_verifiers.code.compare import Rules, same, same_output, shown
@@ -60,7 +60,7 @@ class _Tally:
         )
 
 
-def judge(sandbox: Sandbox, gold: Gold, source: str, *, rules: Rules, every_case: bool, seed: bytes) -> Verdict:
+def judge(sandbox: Lender, gold: Gold, source: str, *, rules: Rules, every_case: bool, seed: bytes) -> Verdict:
     """Stops at the first failure unless `every_case`. `seed` orders the cases. Raises SandboxError where a box failed us."""
     if gold.check:
         return _judge_check(sandbox, gold, source)
@@ -91,7 +91,7 @@ def _reason(outcome: Outcome | Result) -> str:
 # -- functions ------------------------------------------------------------------------------------------------------------
 
 
-def _judge_calls(sandbox: Sandbox, gold: Gold, source: str, order: Sequence[int], rules: Rules, every_case: bool) -> Verdict:
+def _judge_calls(sandbox: Lender, gold: Gold, source: str, order: Sequence[int], rules: Rules, every_case: bool) -> Verdict:
     """All cases in one box, so that a program may keep state, and one that changes its mind does not get away with it."""
     tally = _Tally(len(order))
     with sandbox.open(_program(gold, source)) as box:
@@ -126,7 +126,7 @@ def _problem(gold: Gold, number: int, case: FunctionCase, outcome: Outcome, rule
 # -- programs -------------------------------------------------------------------------------------------------------------
 
 
-def _judge_stdio(sandbox: Sandbox, gold: Gold, source: str, order: Sequence[int], every_case: bool) -> Verdict:
+def _judge_stdio(sandbox: Lender, gold: Gold, source: str, order: Sequence[int], every_case: bool) -> Verdict:
     """A fresh box for each case; the wall limit is one budget for all of them, or each case would be worth a stall."""
     tally = _Tally(len(order))
     program = _program(gold, source)
@@ -154,7 +154,7 @@ def _text(data: bytes) -> str:
     return data[:1000].decode("utf-8", "replace")
 
 
-def _run_case(sandbox: Sandbox, program: Program, case: StdioCase, budget: float) -> Result:
+def _run_case(sandbox: Lender, program: Program, case: StdioCase, budget: float) -> Result:
     limits = program.limits
     one = min(budget, limits.case_wall_s or budget)
     return sandbox.run_now(
@@ -165,7 +165,7 @@ def _run_case(sandbox: Sandbox, program: Program, case: StdioCase, budget: float
 # -- tests that are code --------------------------------------------------------------------------------------------------
 
 
-def _judge_check(sandbox: Sandbox, gold: Gold, source: str) -> Verdict:
+def _judge_check(sandbox: Lender, gold: Gold, source: str) -> Verdict:
     """The test in one box, the program in another, and between them only calls and answers by value."""
     tally = _Tally(1)
     program = _program(gold, source)
@@ -181,7 +181,7 @@ def _judge_check(sandbox: Sandbox, gold: Gold, source: str) -> Verdict:
     return tally.verdict()
 
 
-def _mediate(box: Box, checker: Box, tally: _Tally, name: str) -> Outcome:
+def _mediate(box: LentBox, checker: LentBox, tally: _Tally, name: str) -> Outcome:
     """Carries each call over and each answer back until the test has a result. Returns the program's last outcome."""
     outcome = Outcome(status="ok")
     raised = False
@@ -217,7 +217,7 @@ def _mediate(box: Box, checker: Box, tally: _Tally, name: str) -> Outcome:
                 raise SandboxError("the box of the check does not follow the protocol")
 
 
-def _answer(checker: Box, number: int, outcome: Outcome) -> None:
+def _answer(checker: LentBox, number: int, outcome: Outcome) -> None:
     if outcome.status == "ok":
         checker.send("returned", number, outcome.value)
     elif outcome.status == "bad_value":
