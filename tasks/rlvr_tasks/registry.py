@@ -29,6 +29,7 @@ from rlvr_tasks.sources.jsonl import jsonl
 from rlvr_tasks.sources.mix import mix
 from rlvr_tasks.sources.programs import human_eval, mbpp
 from rlvr_tasks.sources.reasoning_gym import reasoning_gym
+from rlvr_tasks.sources.small_functions import small_functions
 from rlvr_tasks.stream import MixStream, TaskStream
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.registry import check_task
@@ -48,6 +49,7 @@ BUILT_IN: dict[str, SourceFunction] = {
     "mbpp": mbpp,
     "mix": mix,
     "reasoning_gym": reasoning_gym,
+    "small_functions": small_functions,
 }
 
 
