@@ -58,7 +58,8 @@ CONTESTS = [
     for n in range(2, 26)
 ]
 PROGRAMS = ["human_eval", "mbpp", "contests"]
-CASES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet", "mix", "arithmetic", "arithmetic_boxed", *PROGRAMS, *GYM]
+FILES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet"]
+CASES = [*FILES, "mix", "arithmetic", "arithmetic_boxed", "small_functions", *PROGRAMS, *GYM]
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,8 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
             return {"source": "mix", "args": {"sources": parts, "size": 24}}
         case "arithmetic" | "arithmetic_boxed":
             return {"source": "arithmetic", "args": {"size": 52, "split": split, "boxed": case.endswith("boxed")}}
+        case "small_functions":
+            return {"source": "small_functions", "args": {"size": 40, "steps": [1, 3], "split": split}}
         case _:
             return {"source": "reasoning_gym", "args": {"name": case, "size": 8, "split": split}}
 
@@ -142,7 +145,7 @@ def test_a_stream_over_the_source_resumes_exactly(case: str, files: dict[str, st
     assert [next(other).id for _ in range(20)] == expected
 
 
-@pytest.mark.parametrize("case", ["mix", "arithmetic", "arithmetic_boxed", *GYM])
+@pytest.mark.parametrize("case", ["mix", "arithmetic", "arithmetic_boxed", "small_functions", *GYM])
 def test_train_and_eval_sides_share_no_prompt(case: str, files: dict[str, str]) -> None:
     assert not texts(load_tasks(config_of(case, files))) & texts(load_tasks(config_of(case, files, "eval")))
 
@@ -244,7 +247,8 @@ def test_a_new_process_generates_the_same_tasks() -> None:
     """Whatever the hash seed of the process."""
     code = (
         "from rlvr_tasks.registry import load_tasks; from rlvr_tasks.record import fingerprint\n"
-        "for source, args in (('arithmetic', {'size': 100}), ('reasoning_gym', {'name': 'letter_counting', 'size': 10})):\n"
+        "for source, args in (('arithmetic', {'size': 100}), ('small_functions', {'size': 50}), "
+        "('reasoning_gym', {'name': 'letter_counting', 'size': 10})):\n"
         "    print(fingerprint(load_tasks({'source': source, 'args': args})))"
     )
     runs = [
@@ -258,4 +262,4 @@ def test_a_new_process_generates_the_same_tasks() -> None:
         for seed in ("1", "2")
     ]
     assert runs[0] == runs[1]
-    assert len(runs[0].split()) == 2
+    assert len(runs[0].split()) == 3
