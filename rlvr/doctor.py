@@ -266,9 +266,15 @@ def check_docker() -> Check:
 
 
 def check_sandbox() -> Check:
-    """Backends that can run model-written programs."""
-    from rlvr_sandbox import probe
+    """Backends that can run model-written programs; the service, where the environment says that programs run there."""
+    from rlvr_sandbox import RemoteSandbox, SandboxError, probe
 
+    if os.environ.get("RLVR_SANDBOX") == "remote":
+        try:
+            with RemoteSandbox.from_environment() as remote:
+                return Check("sandbox", "ok", f"remote: {remote.walls()}")
+        except SandboxError as error:
+            return Check("sandbox", "missing", str(error), "RLVR_SANDBOX=remote asks for a service; see sandbox/README.md")
     reports = probe()
     works = [report for report in reports if report.works]
     if not works:

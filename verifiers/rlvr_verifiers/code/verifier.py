@@ -22,8 +22,8 @@ from rlvr_verifiers.types import Completion, Score, Task
 SEED_VARIABLE = "RLVR_CODE_SEED"
 _SALT = os.environ.get(SEED_VARIABLE, "").encode() or secrets.token_bytes(16)
 """The order of cases depends on it, so that a program cannot count on one. A run names its own, so that it can be repeated."""
-_RETRY_S = 60.0
-"""For making boxes, twice: what a machine that swaps or is being suspended may need."""
+_RETRY_S = 300.0
+"""For getting boxes, twice: from a machine that swaps or is being suspended, or from a service that is busy."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
