@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from rlvr.doctor import check_sandbox
 from rlvr_sandbox import Call, Lender, Limits, Program, RemoteSandbox, Sandbox, SandboxError
 from rlvr_sandbox.frames import LENGTH
 from rlvr_sandbox.remote_wire import packed, parsed_address
@@ -182,6 +183,18 @@ def test_the_environment_names_the_service(local: Served) -> None:
     assert done.stdout.startswith("RemoteSandbox Python 3")
     with pytest.raises(SandboxError, match="RLVR_SANDBOX_ADDRESS"):
         RemoteSandbox.from_environment()
+
+
+def test_doctor_asks_the_service_where_programs_run_there(
+    local: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RLVR_SANDBOX", "remote")
+    monkeypatch.setenv("RLVR_SANDBOX_ADDRESS", local.address)
+    check = check_sandbox()
+    assert (check.status, check.detail[:16]) == ("ok", "remote: Python 3")
+    monkeypatch.setenv("RLVR_SANDBOX_ADDRESS", f"unix:{tmp_path}/nobody.sock")
+    check = check_sandbox()
+    assert (check.status, "no sandbox service answers" in check.detail) == ("missing", True)
 
 
 def test_a_service_that_dies_is_our_failure_and_never_a_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
