@@ -80,15 +80,18 @@ class Places:
         if len(self._waiting) >= self._queue:
             raise _BusyError(f"busy: {self.total} boxes are in use and {self._queue} clients wait")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, turn))
+        waiting = (count, turn)
+        self._waiting.append(waiting)
         try:
             await asyncio.wait_for(turn, QUEUE_S)
-        except TimeoutError:
-            raise _BusyError(f"busy: no box became free within {QUEUE_S:g} s") from None
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
+        except BaseException as error:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
+            elif turn.done() and not turn.cancelled() and turn.exception() is None:  # had its turn in the same moment
                 self.free += count
-                self._pass_on()
+            self._pass_on()
+            if isinstance(error, TimeoutError):
+                raise _BusyError(f"busy: no box became free within {QUEUE_S:g} s") from None
             raise
 
     def _pass_on(self) -> None:
