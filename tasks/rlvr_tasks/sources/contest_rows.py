@@ -53,6 +53,12 @@ class Problem:
     """The row itself says that its judge is a program."""
 
 
+def row_id(row: Mapping[str, Any]) -> str:
+    """The row's own name; empty where it has none."""
+    found = (row.get(name) for name in ("problem_id", "question_id", "id", "name"))
+    return next((str(value) for value in found if value not in (None, "")), "")
+
+
 def problem_of(row: Mapping[str, Any]) -> Problem:
     """Raises TaskError where the row has none of the shapes, UnreadableGoldError where it has one and cannot be judged."""
     if "public_tests" in row and "description" in row:
@@ -74,7 +80,7 @@ def _code_contests(row: Mapping[str, Any]) -> Problem:
         if language == PYTHON_3 or str(language).upper() == "PYTHON3"
     ]
     return Problem(
-        id=str(row.get("name") or row.get("id") or ""),
+        id=row_id(row),
         statement=_text(row, "description"),
         visible=_columns(row.get("public_tests"), "public_tests", "input", "output"),
         hidden=tuple(case for part in pairs for case in part),
@@ -91,7 +97,7 @@ def _apps(row: Mapping[str, Any]) -> Problem:
     if found.get("fn_name"):
         raise UnreadableGoldError(f"its tests call the function {found['fn_name']!r} instead of using standard input")
     return Problem(
-        id=str(row.get("problem_id") or row.get("id") or row.get("name") or ""),
+        id=row_id(row),
         statement=_text(row, "question"),
         visible=(),
         hidden=_columns(found, "input_output", "inputs", "outputs"),
@@ -105,7 +111,7 @@ def _live_code_bench(row: Mapping[str, Any]) -> Problem:
     if isinstance(private, str) and private[:1] != "[":
         private = unpacked(private)
     return Problem(
-        id=str(row.get("question_id") or row.get("id") or ""),
+        id=row_id(row),
         statement=_text(row, "question_content"),
         visible=tuple(_cases(_decoded(row["public_test_cases"], "public_test_cases"), "public_test_cases")),
         hidden=tuple(_cases(_decoded(private, "private_test_cases"), "private_test_cases")),
@@ -125,7 +131,7 @@ def _plain(row: Mapping[str, Any]) -> Problem:
     one = row.get("solution") or row.get("canonical_solution")
     many = _list(_decoded(row.get("solutions") or [], "solutions"), "solutions")
     return Problem(
-        id=str(row["id"]) if row.get("id") is not None else str(row.get("name") or ""),
+        id=row_id(row),
         statement=_text(row, statement),
         visible=tuple(_cases(_decoded(row.get("examples") or [], "examples"), "examples")),
         hidden=tuple(_cases(_decoded(row[tests], tests), tests)),

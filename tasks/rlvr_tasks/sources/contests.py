@@ -18,7 +18,7 @@ from pydantic import Field
 from rlvr_tasks.errors import TaskError, UnreadableGoldError
 from rlvr_tasks.record import canonical_json
 from rlvr_tasks.rows import Row, tasks_from_rows
-from rlvr_tasks.sources.contest_rows import Case, Problem, problem_of
+from rlvr_tasks.sources.contest_rows import Case, Problem, problem_of, row_id
 from rlvr_tasks.sources.hf import hub_rows
 from rlvr_tasks.sources.jsonl import SUFFIXES, read_rows
 from rlvr_tasks.sources.statements import MAX_STATEMENT, interactive, several_answers, tolerance
@@ -64,26 +64,18 @@ def contests(
     ] = None,
 ) -> Sequence[Task]:
     """Problems judged by standard input and output: CodeContests, APPS, LiveCodeBench or rows like theirs."""
-    file = Path(path).expanduser()
-    local = file.is_file() or path.endswith(SUFFIXES)
-    if local and not (file.is_file() and path.endswith(SUFFIXES)):
-        problem = (
-            f"no file {file} (looked from {Path.cwd()})"
-            if not file.is_file()
-            else f"{file} is none of {', '.join(SUFFIXES)}"
-        )
-        raise TaskError(f"contests: {problem}; correct `path`")
-    origin = str(file) if local else f"{path}{f'/{config}' if config else ''} [{split}]"
+    file = _local_file(path)
+    origin = str(file) if file else f"{path}{f'/{config}' if config else ''} [{split}]"
+    rows = read_rows(file) if file else _numbered(hub_rows(path, config, split, revision, origin), origin)
     name = data_source or Path(path).name.split(".")[0]
     left_out: list[dict[str, str]] = []
 
     def convert(row: Mapping[str, Any], where: str) -> Task | None:
-        identity = where
+        identity = row_id(row) or where
         try:
-            problem = problem_of(row)
-            identity = problem.id or where
-            if problem.id in exclude:
+            if identity in exclude:
                 return None
+            problem = problem_of(row)
             _refuse_unfair(problem, several)
             cases, hidden = _chosen(problem, max_cases, max_case_bytes, max_bytes)
             return _task(problem, cases, hidden, name, split.split("[")[0], limits)
@@ -91,18 +83,33 @@ def contests(
             left_out.append({"row": where, "id": identity, "reason": str(error)})
             raise type(error)(f"{where}: {identity}: {error}") from None
 
-    rows: Iterator[Row] = read_rows(file) if local else _numbered(hub_rows(path, config, split, revision, origin), origin)
     try:
         return tasks_from_rows(rows, convert, origin, drop_unreadable=unusable == "drop")
     except TaskError as error:
-        hint = (
-            "; `unusable: drop` leaves out those that cannot be judged fairly" if unusable == "refuse" and left_out else ""
-        )
+        hint = "; `unusable: drop` leaves out what cannot be judged fairly" if unusable == "refuse" and left_out else ""
         raise TaskError(f"{error}{hint}") from None
     finally:
         if report is not None:
-            lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in left_out)
-            Path(report).expanduser().write_text(lines, encoding="utf-8")
+            _write(Path(report).expanduser(), left_out)
+
+
+def _local_file(path: str) -> Path | None:
+    """None for a hub name. Raises TaskError where a file is meant that is not there or of another kind."""
+    file = Path(path).expanduser()
+    if file.is_file() and path.endswith(SUFFIXES):
+        return file
+    if file.is_file():
+        raise TaskError(f"contests: {file} is none of {', '.join(SUFFIXES)}; convert it or correct `path`")
+    if path.endswith(SUFFIXES):
+        raise TaskError(f"contests: no file {file} (looked from {Path.cwd()}); correct `path`")
+    return None
+
+
+def _write(report: Path, left_out: Sequence[Mapping[str, str]]) -> None:
+    try:
+        report.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in left_out), encoding="utf-8")
+    except OSError as error:
+        raise TaskError(f"contests: cannot write {report} ({error.strerror}); correct `report`") from None
 
 
 def _refuse_unfair(problem: Problem, several: str) -> None:
