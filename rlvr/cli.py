@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from rlvr import __version__
-from rlvr.commands import tasks
+from rlvr.commands import sandbox, tasks
 
 app = typer.Typer(
     name="rlvr",
@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(sandbox.app, name="sandbox")
 # A pipe has no width of its own, and rich would wrap tables to 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -79,21 +80,24 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write every scored completion here (parquet).")
     ] = None,
+    failures: Annotated[
+        int, typer.Option(help="Problems that failed to show, each with its first failing case.", min=0)
+    ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Measure avg@n and unbiased pass@k with confidence intervals, per task source."""
-    from rlvr.commands.evaluate import eval_config, run_evaluation
+    """Measure avg@n and unbiased pass@k with confidence intervals, per task source, and show what failed."""
+    from rlvr.commands.evaluate import eval_config, pass_rates, run_evaluation
     from rlvr.outcome import evaluation_table
 
     settings = eval_config(config, overrides or [], model=model, adapter=adapter, tasks=tasks_path, samples=samples)
     _quiet_libraries()
     evaluation = run_evaluation(settings, output)
+    rates = pass_rates(evaluation)
     if as_json:
-        typer.echo(json.dumps(evaluation.summary()))
+        typer.echo(json.dumps({**evaluation.summary(), **rates.to_json()}))
     else:
         console.print(evaluation_table([evaluation]))
-        for source, estimate in evaluation.per_source.items():
-            console.print(f"{source}: {estimate.as_percent()} over {estimate.n} tasks", markup=False)
+        rates.show(console, failures=failures)
 
 
 @app.command()
@@ -105,11 +109,20 @@ def score(
     ] = None,
     workers: Annotated[int, typer.Option(help="Verifier processes; 0 takes one per core.")] = 0,
     deadline_s: Annotated[float, typer.Option("--deadline-s", help="Seconds before a verification is killed.")] = 5.0,
+    k: Annotated[str | None, typer.Option("--k", help="The k of pass@k, e.g. 1,5,10; default: powers of two.")] = None,
+    failures: Annotated[
+        int, typer.Option(help="Problems that failed to show, each with its first failing case.", min=0)
+    ] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON; needs -o for the rows.")] = False,
 ) -> None:
-    """Score existing completions without a model."""
+    """Score existing completions without a model: rows with their scores, and pass@k by task source.
+
+    Rows with one id, or a list in `completion`, are completions of one problem.
+    """
+    from rlvr.pass_rates import parsed_ks
     from rlvr.score_records import score_records
 
-    score_records(records, verifier, output, workers, deadline_s)
+    score_records(records, verifier, output, workers, deadline_s, ks=parsed_ks(k), failures=failures, as_json=as_json)
 
 
 @app.command()

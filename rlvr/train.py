@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -40,6 +41,7 @@ from rlvr.trackers import open_trackers
 from rlvr_tasks.protocol import TaskSource
 from rlvr_tasks.record import fingerprint as data_fingerprint
 from rlvr_tasks.registry import load_tasks, open_stream
+from rlvr_verifiers.code.verifier import SEED_VARIABLE
 from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.registry import version_of
 from rlvr_verifiers.types import Task
@@ -60,6 +62,7 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
 
     Raises `RlvrError` for anything the user can mend and `Interrupted` after Ctrl-C, with the state saved in both cases.
     """
+    os.environ.setdefault(SEED_VARIABLE, f"run {config.seed}")  # the workers' order of test cases
     data = load_data(config)
     device = choose_device(config)
     model_path = locate_model(config.model.name, config.model.revision)

@@ -13,6 +13,7 @@ from rlvr.config.load import load_config, parse_config, resolved
 from rlvr.config.schema import Config
 from rlvr.errors import RlvrError
 from rlvr.evaluation import Evaluation
+from rlvr.pass_rates import PassRates
 from rlvr.redaction import Redactor
 from rlvr.rollout_table import evaluation_table
 
@@ -53,6 +54,14 @@ def run_evaluation(config: Config, output: Path | None) -> Evaluation:
     if output is not None:
         pq.write_table(evaluation_table("eval", 0, evaluation.rollouts, Redactor()), output, compression="zstd")
     return evaluation
+
+
+def pass_rates(evaluation: Evaluation) -> PassRates:
+    """Rates by source and what failed, of every completion that was sampled."""
+    rates = PassRates()
+    for rollout in evaluation.rollouts:
+        rates.add(rollout.task.id, rollout.task.data_source, rollout.score)
+    return rates
 
 
 async def _evaluate(config: Config) -> Evaluation:

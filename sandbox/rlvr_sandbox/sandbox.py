@@ -20,6 +20,8 @@ from rlvr_sandbox.bubblewrap import start_bwrap
 from rlvr_sandbox.engine import start_docker, start_docker_flat
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.launch import Interpreter, Launcher, start_landlock, start_unsafe, start_zygote
+from rlvr_sandbox.protocol import Lender
+from rlvr_sandbox.remote import RemoteSandbox
 from rlvr_sandbox.selftest import breaches
 from rlvr_sandbox.types import Call, Program, Result
 from rlvr_sandbox.zygote_process import Walls, ZygoteProcess
@@ -211,20 +213,22 @@ def _prove(zygote: ZygoteProcess) -> None:
         raise
 
 
-_shared: dict[int, Sandbox] = {}
+_shared: dict[int, Lender] = {}
 _shared_lock = threading.Lock()
 
 
-def shared_sandbox() -> Sandbox:
+def shared_sandbox() -> Lender:
     """This process's own sandbox, made at the first call and closed at its end.
 
-    The environment chooses the backend: RLVR_SANDBOX=zygote, for example. Raises SandboxError on a name that is none.
+    The environment chooses the backend: RLVR_SANDBOX=zygote, for example, or `remote` for a service (see `remote.py`). Raises
+    SandboxError on a name that is none.
     """
     with _shared_lock:
         pid = os.getpid()
         if pid not in _shared:  # a forked child must not talk to its parent's zygotes
             _shared.clear()
-            _shared[pid] = sandbox = Sandbox(os.environ.get("RLVR_SANDBOX") or "auto")
+            name = os.environ.get("RLVR_SANDBOX") or "auto"
+            _shared[pid] = sandbox = RemoteSandbox.from_environment() if name == "remote" else Sandbox(name)
             atexit.register(sandbox.close)
         return _shared[pid]
 

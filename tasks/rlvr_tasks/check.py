@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from rlvr_tasks.code_probes import idle_programs
 from rlvr_tasks.contamination import NGRAM, normalized, overlaps, prompt_text
 from rlvr_verifiers import tool_call, tool_env
 from rlvr_verifiers.errors import VerifierError
@@ -34,6 +35,7 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
     "no_op_passes": ("error", "words that answer nothing are rewarded"),
     "contaminated": ("error", "the same question is in an evaluation set"),
     "near_copy": ("error", "nearly all of an evaluation question is in this prompt"),
+    "idle_passes": ("error", "a program that does nothing, or only hands back its input, is rewarded; add cases"),
     "restating_passes": (
         "warning",
         "the question's own expression is accepted as the answer; judge by `math` with form `number`, or by `exact`",
@@ -203,6 +205,8 @@ def _probes(task: Task) -> Iterator[tuple[str, Sequence[str]]]:
     else:
         yield "echo_passes", (prompt,)
         yield "no_op_passes", NO_OPS
+    if task.verifier == "code":
+        yield "idle_passes", idle_programs(task.answer)
     expressions: list[str] = _EXPRESSION.findall(prompt[:20_000])
     if expressions:
         longest = max(expressions, key=len)

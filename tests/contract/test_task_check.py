@@ -49,12 +49,19 @@ def test_each_fault_is_found_under_its_name() -> None:
         task("expression", "5", text="What is 2 + 3?", verifier_args={"form": "any"}),
         task("shape", "x", verifier="format", verifier_args={"tags": ["steps"]}),
         task("sft", verifier="", info={"demonstration": "hello"}),
+        task(
+            "identity",
+            '{"style": "function", "entry_point": "f", "cases": [{"args": [1], "expected": 1}, {"args": [2], "expected": 2}]}',
+            verifier="code",
+            info={"demonstration": "```python\ndef f(n): return n\n```"},
+        ),
     ]
     assert found(tasks) == {
         "gold_unreadable": ["unreadable", "unknown"],
         "gold_fails": ["wrong-demo"],
         "echo_passes": ["echo"],
         "no_op_passes": ["no-op"],
+        "idle_passes": ["identity"],
         "restating_passes": ["expression"],
         "gold_unproved": ["shape"],
         "no_verifier": ["sft"],

@@ -6,6 +6,8 @@ Outcomes of a verification that does not simply end:
     its process dies (segfault, memory) tried once more, fresh worker  value 0, reason `crash`
     it raises                           the worker goes on             value None, reason `verifier_error`
     it cannot be imported               (as above)                     value None, reason `verifier_error`
+    it keeps its own deadlines, and     (killed, as the first)         value None, reason `verifier_error`
+      runs past the one it promised
 
 The clock is the worker's own and starts when the verifier starts running: waiting in the queue, importing it and a busy
 event loop on our side cost nothing. A pool stops hangs and survives crashes. It is not a sandbox.
@@ -58,7 +60,8 @@ class VerifierPool:
     """Use as `async with VerifierPool(workers=4, deadline_s=5.0) as pool: score = await pool.score(task, completion)`.
 
     workers: processes; 0 takes one per core, at most 8.
-    deadline_s: seconds a verification may run; `score` can give another.
+    deadline_s: seconds a verification may run; `score` can give another. Verifiers that keep their own deadlines (`code`,
+        by the limits of its task) may take longer.
     verifiers: names that every worker imports at its start, so that a broken one is an error before training begins.
     load_deadline_s: seconds an import may take.
     memory_mb: private writable memory of a worker (RLIMIT_DATA: address space that is only reserved does not count, so
@@ -186,28 +189,38 @@ class VerifierPool:
     async def _watch(self, process: WorkerProcess, job: _Job) -> _Outcome:
         """Follows one job through import and execution."""
         started: float | None = None
+        own: float | None = None
         until = time.monotonic() + self._settings.load_deadline_s
         while True:
             try:
                 frame = await process.receive(until)
             except TimeoutError:
                 dead = process.has_exited()  # a child it left may hold the channel open
-                return self._lost(job, await process.kill(), started) if dead else _Outcome(self._late(job, started), False)
+                return (
+                    self._lost(job, await process.kill(), started)
+                    if dead
+                    else _Outcome(self._late(job, started, own), False)
+                )
             except EOFError:
                 return self._lost(job, await process.kill(), started)
             if frame.get("job") != job.number:
                 return self._lost(job, "sent something else than its result", started)
             if "started" in frame:
                 started = float(frame["started"])
-                until = started + job.deadline_s
+                own = frame.get("own_deadline_s")
+                until = started + (job.deadline_s if own is None else max(job.deadline_s, own))
             elif "score" in frame:
                 score = Score.from_json(frame["score"])
-                late = (
-                    started is not None and score.seconds > job.deadline_s
-                )  # our event loop was too busy to kill it in time
+                # Our event loop may have been too busy to kill it in time.
+                late = started is not None and own is None and score.seconds > job.deadline_s
                 return _Outcome(_timed_out(job) if late else score, True)
 
-    def _late(self, job: _Job, started: float | None) -> Score:
+    def _late(self, job: _Job, started: float | None, own_deadline_s: float | None) -> Score:
+        if own_deadline_s is not None:
+            promised = max(own_deadline_s, job.deadline_s)
+            return _not_ours(
+                job, f"verifier {job.verifier!r} ran past {promised:g} s, by which it ends itself; see its output"
+            )
         if started is not None:
             return _timed_out(job)
         seconds = self._settings.load_deadline_s

@@ -9,6 +9,9 @@ may return a bare float or bool. A class may add, each optional:
 - `prepare()`: starts what it needs in this process (a sandbox, a model); a pool's workers call it before the first clock
   starts. Raises VerifierError where it cannot work here.
 - `reasons`: the reason codes it may give.
+- `own_deadline_s(task) -> float`: for a verifier that stops what it judges by clocks of its own and always ends by itself:
+  seconds that this takes at the very most. A pool then kills it only after these, and counts that as our failure.
+- `built_on`: names of further packages whose sources decide its scores; `version_of` hashes them, too.
 """
 
 from __future__ import annotations
@@ -45,6 +48,9 @@ class LoadedVerifier:
     prepare: Callable[[], None] | None = None
     reasons: frozenset[str] | None = None
     """Reason codes it declares; None where it did not say."""
+    own_deadline: Callable[[Task], float] | None = None
+    """Where the verifier keeps its own deadlines: the second after which it is itself at fault."""
+    built_on: tuple[str, ...] = ()
 
     async def score(self, task: Task, completion: Completion) -> Score:
         judgement = self.function(task, completion)
@@ -85,6 +91,8 @@ def adapt(name: str, target: object) -> LoadedVerifier:
         requires=getattr(target, "required_verifiers", None),
         prepare=getattr(target, "prepare", None),
         reasons=None if reasons is None else frozenset(cast(Iterable[str], reasons)),
+        own_deadline=getattr(target, "own_deadline_s", None),
+        built_on=tuple(cast(Iterable[str], getattr(target, "built_on", ()))),
     )
 
 

@@ -90,11 +90,15 @@ def required_verifiers(task: Task) -> tuple[str, ...]:
 def version_of(name: str) -> str:
     """For a run's manifest: distribution, version, and a hash of the sources the verifier is made of.
 
-    The hash covers every Python file of the verifier's top-level package (or its one file), so a change can never go
-    unnoticed; it may move for a change elsewhere in that package. Raises VerifierError as `resolve` does.
+    The hash covers every Python file of the verifier's top-level package (or its one file) and of the packages that it says it
+    is built on, so a change can never go unnoticed; it may move for a change elsewhere in them. Raises VerifierError as
+    `resolve` does.
     """
-    module = _load(name)[1]
-    return f"{_distribution_of(module)} sha256:{_hash_of(_sources_of(module))}"
+    verifier, module = _load(name)
+    files = _sources_of(module)
+    for package in verifier.built_on:
+        files += _sources_of(importlib.import_module(package))
+    return f"{_distribution_of(module)} sha256:{_hash_of(files)}"
 
 
 def _load(name: str) -> tuple[LoadedVerifier, ModuleType]:

@@ -5,7 +5,7 @@ threads. The channel is a socket of its own, so whatever a verifier prints goes 
 
 Frames in:  {"hello": {...}} once, then {"job": n, "task": {...}, "completion": {...}}
 Frames out: {"ready": pid} or {"failed": text}; for each job {"job": n, "loading": name} (only where something must be
-imported), {"job": n, "started": clock}, {"job": n, "score": {...}}
+imported), {"job": n, "started": clock} (with own_deadline_s where the verifier keeps its own), {"job": n, "score": {...}}
 """
 
 from __future__ import annotations
@@ -124,7 +124,10 @@ class _Worker:
         except (Exception, SystemExit) as error:  # VerifierError, or a plug-in's required_verifiers
             score = failure(task.verifier, error)
         else:
-            self._say({"job": job, "started": time.monotonic()})
+            started: dict[str, Any] = {"job": job, "started": time.monotonic()}
+            if verifier.own_deadline is not None:
+                started["own_deadline_s"] = _own_deadline(verifier, task)
+            self._say(started)
             self._flush()  # written before the verifier runs: its clock starts here
             score = run_verifier(verifier, task, completion, self._wait)
         self._say_score(job, task.verifier, score)
@@ -174,6 +177,14 @@ class _Worker:
                 return None
             self._frames.extend(self._buffer.feed(data))
         return self._frames.popleft()
+
+
+def _own_deadline(verifier: LoadedVerifier, task: Task) -> float | None:
+    """None where the task is unusable: judging it says why, and soon."""
+    try:
+        return verifier.own_deadline(task) if verifier.own_deadline is not None else None
+    except Exception:
+        return None
 
 
 def _prepared(verifier: LoadedVerifier) -> None:
