@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rlvr.gates import Condition
 from rlvr.preference.presets import OBJECTIVES
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -352,6 +353,8 @@ class Config(Section):
     verification: VerificationConfig = VerificationConfig()
     stages: tuple[Literal["sft", "preference", "rl"], ...] = ("rl",)
     """Run in this order; each starts from the adapter of the one before."""
+    continue_if: dict[Literal["sft", "preference", "rl"], str] = Field(default_factory=dict)
+    """Gates: after this stage go on only if this holds, for example {sft: "eval.pass@1 >= 0.2"}; see rlvr/gates.py."""
     sft: SftConfig | None = None
     preference: PreferenceConfig | None = None
     rl: RlConfig | None = None
@@ -376,4 +379,38 @@ class Config(Section):
         missing = [stage for stage in self.stages if getattr(self, stage) is None]
         if missing:
             raise ValueError(f"stages name {', '.join(missing)}, but there is no section of that name")
+        if len(set(self.stages)) < len(self.stages):
+            raise ValueError("stages: each stage may stand once; for a second pass start another run with adapter.init_from")
+        return self
+
+    @model_validator(mode="after")
+    def _gates_can_be_decided(self) -> Config:
+        for stage, text in self.continue_if.items():
+            if stage not in self.stages[:-1]:
+                raise ValueError(f"continue_if.{stage}: no stage comes after `{stage}`, so the gate decides nothing")
+            problem = self._unmeasured(stage, Condition.parse(text))
+            if problem:
+                raise ValueError(f"continue_if.{stage}: {problem}")
+        return self
+
+    def _unmeasured(self, stage: str, condition: Condition) -> str | None:
+        """Why the condition's number will not be there after the stage, or None."""
+        if condition.k is None:
+            has_pairs = stage == "preference" and self.preference is not None and self.preference.held_out
+            return None if has_pairs else "pairs.accuracy is measured by the preference stage where it has `held_out` pairs"
+        if self.eval is None:
+            return f"{condition.name} needs an eval section"
+        if condition.name.startswith("retention") and not self.eval.retention:
+            return f"{condition.name} needs eval.retention tasks"
+        if condition.k > self.eval.samples or condition.k & (condition.k - 1):
+            return f"{condition.name} is not measured: K is 1, 2, 4, ... up to eval.samples={self.eval.samples}"
+        return None
+
+    @model_validator(mode="after")
+    def _reference_exists(self) -> Config:
+        preference = self.preference if "preference" in self.stages else None
+        if preference is not None and preference.reference == "base" and self.adapter.kind == "full":
+            raise ValueError(
+                "preference.reference=base: full fine-tuning keeps no untrained base; use reference=start or adapter.kind=lora"
+            )
         return self

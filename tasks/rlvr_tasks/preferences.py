@@ -134,7 +134,7 @@ def _conversation(value: Any, name: str) -> str | Messages:
         return value
     items = cast("Messages", value if isinstance(value, list | tuple) else ())
     if not items or not all(isinstance(item, Mapping) for item in cast("Sequence[object]", items)):
-        raise TaskError(f"{name}: expected text or a list of messages, found {type(value).__name__}")
+        raise TaskError(f"{name}: expected text or a list of messages, found {type(cast('object', value)).__name__}")
     return [{key: part for key, part in item.items() if part is not None} for item in items]
 
 
