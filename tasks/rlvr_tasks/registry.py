@@ -23,6 +23,7 @@ from rlvr_tasks.procedural import ProceduralTasks
 from rlvr_tasks.protocol import SourceFunction, TaskSource
 from rlvr_tasks.rows import listed
 from rlvr_tasks.sources.arithmetic import arithmetic
+from rlvr_tasks.sources.concise import concise
 from rlvr_tasks.sources.hf import hf
 from rlvr_tasks.sources.jsonl import jsonl
 from rlvr_tasks.sources.mix import mix
@@ -40,6 +41,7 @@ SAMPLED_GOLDS = 64
 
 BUILT_IN: dict[str, SourceFunction] = {
     "arithmetic": arithmetic,
+    "concise": concise,
     "hf": hf,
     "human_eval": human_eval,
     "jsonl": jsonl,
