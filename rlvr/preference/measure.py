@@ -1,6 +1,7 @@
 """How well a policy tells chosen from rejected on pairs it was not trained on, and whether it merely likes one length.
 
-Accuracy is the share of pairs whose chosen side has the larger implicit reward: the quantity the objective compares. A policy that has
+Accuracy is the share of pairs whose chosen side has the larger implicit reward, the quantity the objective compares; a tie counts half,
+so that a policy that still is its own reference scores 50 %. A policy that has
 learnt nothing but "shorter is better" scores as high as the share of pairs whose chosen side is shorter, so that is measured, too, and
 accuracy is given for both kinds of pairs apart.
 """
@@ -73,7 +74,7 @@ def measure_pairs(
     lengths = torch.tensor([float(n) for example in examples for n in example.tokens.loss_tokens])
     rewards = implicit_rewards(logprobs, ref_logprobs, lengths, config)
     margins = rewards[0::2] - rewards[1::2]  # [P]
-    right = (margins > 0).float()
+    right = (margins.sign() + 1) / 2
     longer, shorter = lengths[0::2] > lengths[1::2], lengths[0::2] < lengths[1::2]
     per_token = logprobs / lengths
     return PairReport(

@@ -31,6 +31,7 @@ BUILT_IN: Mapping[str, str] = {
     "code": "rlvr_verifiers.code:Code",
     "exact": "rlvr_verifiers.exact:Exact",
     "format": "rlvr_verifiers.format:Format",
+    "judge": "rlvr_verifiers.judge:Judge",
     "math": "rlvr_verifiers.math:Math",
     "multi": "rlvr_verifiers.multi:Multi",
     "regex": "rlvr_verifiers.regex:Regex",
@@ -81,6 +82,11 @@ def required_verifiers(task: Task) -> tuple[str, ...]:
         resolve(name)
         names[name] = None
     return tuple(names)
+
+
+def is_verifiable(task: Task) -> bool:
+    """Whether no part of the task's score is an opinion (a `judge`'s). Raises VerifierError as `resolve` does."""
+    return all(resolve(name).verifiable for name in required_verifiers(task))
 
 
 def version_of(name: str) -> str:

@@ -5,7 +5,7 @@ threads. The channel is a socket of its own, so whatever a verifier prints goes 
 
 Frames in:  {"hello": {...}} once, then {"job": n, "task": {...}, "completion": {...}}
 Frames out: {"ready": pid} or {"failed": text}; for each job {"job": n, "loading": name} (only where something must be
-imported), {"job": n, "started": clock}, {"job": n, "score": {...}}
+imported), {"job": n, "started": clock} (with "deadline_s" where the verifier asks for more), {"job": n, "score": {...}}
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class _Worker:
         except (Exception, SystemExit) as error:  # VerifierError, or a plug-in's required_verifiers
             score = failure(task.verifier, error)
         else:
-            self._say({"job": job, "started": time.monotonic()})
+            self._say({"job": job, "started": time.monotonic(), **_asked(verifier, task)})
             self._flush()  # written before the verifier runs: its clock starts here
             score = run_verifier(verifier, task, completion, self._wait)
         self._say_score(job, task.verifier, score)
@@ -174,6 +174,15 @@ class _Worker:
                 return None
             self._frames.extend(self._buffer.feed(data))
         return self._frames.popleft()
+
+
+def _asked(verifier: LoadedVerifier, task: Task) -> dict[str, float]:
+    """The deadline that the verifier asks for; nothing where it cannot say, because scoring will then say why."""
+    try:
+        asked = verifier.deadline_s(task)
+    except Exception:
+        return {}
+    return {"deadline_s": asked} if asked > 0 else {}
 
 
 def _prepared(verifier: LoadedVerifier) -> None:

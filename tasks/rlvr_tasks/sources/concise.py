@@ -34,19 +34,19 @@ QUESTIONS = (
 )
 OPENINGS = (
     "That is a great question, and I am happy to help you with it!",
-    "Thank you for asking. There is quite a lot to say here, so let us look at it step by step.",
-    "Certainly! Before we begin, it is worth taking a moment to think about the question itself.",
+    "Thank you for asking. There is quite a lot to say here.",
+    "Certainly! Before we begin, let us think about the question itself.",
     "Of course! This is a topic that many people are curious about.",
 )
 PADDING = (
-    "In other words, when people speak of {noun}, this is what they usually have in mind, and it is good to keep that in mind as well.",
-    "It is important to note that there are many aspects to consider here, and that each of them is interesting in its own way.",
-    "There is of course much more that could be said about {noun}, because it plays a role in many different contexts.",
-    "To put it differently, {noun} can be understood in exactly this way, although other explanations are possible, too.",
+    "In other words, when people speak of {noun}, this is what they usually have in mind.",
+    "It is important to note that there are many aspects to consider here, and each of them is interesting.",
+    "There is of course much more that could be said about {noun}, because it matters in many ways.",
+    "To put it differently, {noun} can be understood in this way, although other explanations are possible.",
 )
 CLOSINGS = (
-    "In conclusion, I hope that this explanation helps. Please feel free to ask if you have any further questions!",
-    "To sum up, that is the most important thing to know about {noun}. Let me know if you would like to hear more!",
+    "In conclusion, I hope that this helps. Please feel free to ask if you have any further questions!",
+    "To sum up, that is the main thing to know about {noun}. Let me know if you would like to hear more!",
     "Overall, {noun} is a fascinating subject, and there is always more to learn about it.",
 )
 
@@ -93,7 +93,7 @@ def brief_answer(topic: Topic) -> str:
 
 def wordy_answer(topic: Topic, seed: int, question: str) -> str:
     choose = random.Random(f"{seed}/{question}/{topic.noun}")
-    parts = [choose.choice(OPENINGS), brief_answer(topic), *choose.sample(PADDING, 2), choose.choice(CLOSINGS)]
+    parts = [choose.choice(OPENINGS), brief_answer(topic), choose.choice(PADDING), choose.choice(CLOSINGS)]
     return " ".join(part.format(noun=topic.noun) for part in parts)
 
 
