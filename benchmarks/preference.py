@@ -110,7 +110,8 @@ def write(out: Path, results: dict[str, Any]) -> None:
         f"`python benchmarks/preference.py`, {time.strftime('%Y-%m-%d')}, commit {commit}, {machine}.",
         "",
         "Percent with 95 % intervals over questions. *Concise*: answers to held-out questions (topics never trained on) that the rule "
-        "accepts. *Win rate*: against the warm start `sft`, a tie counts half. *Retention*: held-out arithmetic, which the warm start taught.",
+        "accepts. *Win rate*: against the warm start `sft`, a tie counts half. *Retention*: held-out arithmetic, which the warm start "
+        "taught.",
         "",
         "| policy | concise | win rate | words an answer | held-out pairs | retention | change of retention |",
         "| --- | --- | --- | --- | --- | --- | --- |",
