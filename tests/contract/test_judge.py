@@ -302,6 +302,9 @@ def test_it_is_marked_as_an_opinion_also_inside_multi(start: Start) -> None:
     assert check_task(several) is None
     assert not is_verifiable(several)
     assert judged(several).passed
+    assert judged(several).is_opinion
+    assert judged(task(server)).is_opinion
+    assert judged(task(server), "").is_opinion
     assert is_verifiable(Task(id="r", prompt=task(server).prompt, verifier="regex", answer="H.*"))
 
 
@@ -335,3 +338,31 @@ def test_processes_share_cache_and_ledger(start: Start, cache: Path) -> None:
 def test_the_error_can_be_pickled() -> None:
     error = pickle.loads(pickle.dumps(JudgeError("judge_busy", "text", 1.0)))
     assert (error.reason, str(error), error.retry_after_s) == ("judge_busy", "text", 1.0)
+
+
+def test_opinions_are_marked_wherever_scores_are_shown(
+    start: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    from rlvr.evaluation import summarise
+    from rlvr.outcome import evaluation_table
+    from rlvr.score_records import score_records
+    from rlvr.types import Rollout
+
+    sample = task(start())
+    evaluation = summarise("base", [Rollout(task=sample, completion=Completion(text="Hi"), score=judged(sample, "Hi"))])
+    assert evaluation.summary()["opinion_fraction"] == 1.0
+    assert "opinions of a judge, which verify nothing" in str(evaluation_table([evaluation]).title)
+    row = {
+        "prompt": "Greet me.",
+        "verifier": "judge",
+        "answer": "",
+        "verifier_args": dict(sample.verifier_args),
+        "completion": "Hi",
+    }
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    console = Console(force_terminal=False, width=200)
+    score_records(tmp_path / "rows.jsonl", out=tmp_path / "out.jsonl", workers=1, console=console)
+    assert json.loads((tmp_path / "out.jsonl").read_text())["opinion"] is True
+    assert "1 of the scores are opinions of a judge" in capsys.readouterr().out

@@ -8,6 +8,7 @@ pairwise    value 1 where the completion wins in both orders, 0 where it loses i
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.judge.endpoint import JudgeError, Reply, ask, cost
@@ -26,6 +27,10 @@ LONGEST_TEXT = 40_000
 """Characters of a completion; a judge's own context is finite, and cutting would hide an end."""
 SPARE_S = 5.0
 """What the pool's deadline leaves beyond the judge's own time limit, so that a slow endpoint is None and not a timeout of 0."""
+
+
+OPINION: Mapping[str, float] = {"opinion": 1.0}
+"""Goes wherever the score goes, so that nobody takes it for a fact."""
 
 
 class Judge:
@@ -49,16 +54,17 @@ class Judge:
         options = options_of(task)
         text = final_text(completion)
         if text is None or not text.strip():
-            return Score(value=0.0, passed=False, reason="no_answer", explanation="the completion has no answer to judge")
+            said = "the completion has no answer to judge"
+            return Score(value=0.0, passed=False, reason="no_answer", explanation=said, metrics=OPINION)
         if len(text) > LONGEST_TEXT:
             said = f"the answer has {len(text)} characters, over {LONGEST_TEXT}"
-            return Score(value=0.0, passed=False, reason="too_large", explanation=said)
+            return Score(value=0.0, passed=False, reason="too_large", explanation=said, metrics=OPINION)
         text = text.encode("utf-8", "replace").decode()  # half surrogates cannot be sent
         judge = _rubric if options.mode == "rubric" else _pairwise
         try:
             return judge(task, text, options, time.monotonic() + options.timeout_s)
         except JudgeError as failure:
-            return Score(value=None, passed=False, reason=failure.reason, explanation=failure.text)
+            return Score(value=None, passed=False, reason=failure.reason, explanation=failure.text, metrics=OPINION)
 
 
 def _rubric(task: Task, text: str, options: Options, until: float) -> Score:
@@ -107,6 +113,7 @@ def _pairwise(task: Task, text: str, options: Options, until: float) -> Score:
 def _metrics(replies: list[Reply], options: Options) -> dict[str, float]:
     fresh = [reply for reply in replies if not reply.cached]
     return {
+        **OPINION,
         "calls": float(len(fresh)),
         "cached": float(len(replies) - len(fresh)),
         "input_tokens": float(sum(reply.input_tokens for reply in fresh)),
