@@ -309,6 +309,10 @@ class PreferenceConfig(Section):
     def _one_length(self) -> PreferenceConfig:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of `steps` and `epochs`")
+        if any(part.weight != 1 for part in (*self.tasks, *self.held_out)):
+            raise ValueError(
+                "sources of preferences are joined, not mixed: `weight` has no effect here; use `limit` for a share"
+            )
         return self
 
 

@@ -34,7 +34,7 @@ def sequence_logprobs(policy: Policy, groups: Sequence[TokenGroup], max_tokens: 
     Summed in float64 by one thread, so that equal log-probs give equal sums on any device.
     """
     logprobs = frozen_logprobs(policy, groups, max_tokens=max_tokens).to("cpu", torch.float64)
-    lengths = torch.tensor([n for group in groups for n in group.loss_tokens])
+    lengths = torch.tensor([n for group in groups for n in group.loss_tokens], dtype=torch.long)
     sequence = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
     return torch.zeros(len(lengths), dtype=torch.float64).index_add(0, sequence, logprobs).to(torch.float32)
 

@@ -64,8 +64,8 @@ def _accumulate(
 def _whole_step(learner: Learner, step: PreferenceStep, config: PreferenceAlgorithmConfig) -> PreferenceBatch:
     """The batch of all S sequences of this rank, with weights over the step and all ranks."""
     device = learner.policy.device
-    desirable = torch.tensor([good for example in step.examples for good in example.desirable])
-    lengths = torch.tensor([float(n) for example in step.examples for n in example.tokens.loss_tokens])
+    desirable = torch.tensor([good for example in step.examples for good in example.desirable], dtype=torch.bool)
+    lengths = torch.tensor([n for example in step.examples for n in example.tokens.loss_tokens], dtype=torch.float32)
     good, bad, chosen_tokens = ranks.summed(
         float(desirable.sum()), float((~desirable).sum()), float(lengths[desirable].sum())
     )

@@ -30,7 +30,7 @@ SCORE_COLUMNS = (
 
 # Marks of chat templates; none belongs into the words of a turn, because the template is put around them here.
 TEMPLATE_MARK = re.compile(
-    r"<\|[A-Za-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|</?s>|\n\nHuman: |\n\nAssistant: |^### (?:Assistant|Response):",
+    r"<\|[A-Za-z_]{2,30}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|\n\nHuman: |\n\nAssistant: |^### (?:Assistant|Response):",
     re.MULTILINE,
 )
 

@@ -47,6 +47,8 @@ def test_each_fault_is_found_under_its_name() -> None:
         task("expression", "5", text="What is 2 + 3?", verifier_args={"form": "any"}),
         task("shape", "x", verifier="format", verifier_args={"tags": ["steps"]}),
         task("sft", verifier="", info={"demonstration": "hello"}),
+        task("pair", verifier="", info={"chosen": "a", "rejected": "b"}),
+        task("same", verifier="", info={"chosen": "a", "rejected": "a "}),
     ]
     assert found(tasks) == {
         "gold_unreadable": ["unreadable", "unknown"],
@@ -56,6 +58,7 @@ def test_each_fault_is_found_under_its_name() -> None:
         "restating_passes": ["expression"],
         "gold_unproved": ["shape"],
         "no_verifier": ["sft"],
+        "preference_unusable": ["same"],
     }
 
 
