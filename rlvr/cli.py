@@ -52,7 +52,7 @@ def train(
         bool, typer.Option("--resume", help="Continue run_name, or the newest run of this config, from its last checkpoint.")
     ] = False,
 ) -> None:
-    """Run the stages that CONFIG names: sft, rl."""
+    """Run the stages that CONFIG names: sft, preference, rl."""
     from rlvr.config.load import load_config, resolved
     from rlvr.redaction import Redactor
     from rlvr.run_name import check_same_run, new_run_name, newest_run
@@ -123,6 +123,51 @@ def score(
     from rlvr.score_records import score_records
 
     score_records(records, verifier, output, workers, deadline_s, ks=parsed_ks(k), failures=failures, as_json=as_json)
+
+
+@app.command()
+def pairs(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSONL to write; its provenance goes beside it.")],
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A config; its rl.tasks are sampled.")] = None,
+    overrides: Overrides = None,
+    model: Annotated[str | None, typer.Option(help="Hub name or folder, instead of CONFIG's.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="A PEFT adapter folder to sample from.")] = None,
+    tasks_path: Annotated[Path | None, typer.Option("--tasks", help="A JSONL or parquet file of task records.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only the first so many tasks of each source.")] = None,
+    samples: Annotated[int, typer.Option(help="Completions per prompt.")] = 8,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature; default: the config's.")] = None,
+    verifier: Annotated[str | None, typer.Option(help="Score with this verifier, `judge` for example.")] = None,
+    verifier_args: Annotated[str | None, typer.Option("--verifier-args", help="Its arguments, a JSON object.")] = None,
+    sft: Annotated[bool, typer.Option("--sft", help="Write verified completions to learn from instead of pairs.")] = False,
+    margin: Annotated[float, typer.Option(help="Smallest difference between the scores of a pair.")] = 0.0,
+    same_length: Annotated[
+        float | None, typer.Option("--same-length", help="Largest difference of lengths, as a share of the longer one.")
+    ] = None,
+    per_prompt: Annotated[int, typer.Option("--per-prompt", help="Most rows a prompt may give.")] = 1,
+) -> None:
+    """Make preference pairs (best against worst), or verified demonstrations, from a model's own completions."""
+    from rlvr.commands.pairs import Request, describe, make_dataset
+    from rlvr.preference.from_rollouts import PairRule
+
+    _quiet_libraries()
+    counts = make_dataset(
+        Request(
+            config=config,
+            overrides=overrides or [],
+            model=model,
+            adapter=adapter,
+            tasks=tasks_path,
+            limit=limit,
+            samples=samples,
+            temperature=temperature,
+            verifier=verifier,
+            verifier_args=verifier_args,
+            kind="sft" if sft else "pairs",
+            rule=PairRule(margin=margin, same_length=same_length, per_prompt=per_prompt),
+            output=output,
+        )
+    )
+    console.print(f"{counts.rows} rows written to {output}; {describe(counts)}", markup=False, soft_wrap=True)
 
 
 @app.command()

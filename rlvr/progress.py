@@ -131,6 +131,8 @@ def headline(metrics: Mapping[str, float]) -> list[str]:
     shown = [
         first,
         ("accuracy", "accuracy {:.1f} %", 100.0),
+        ("reward/accuracy", "{:.0f} % preferred", 100.0),
+        ("reward/margin", "margin {:.2f}", 1.0),
         ("completion/tokens_mean", "{:.0f} tokens", 1.0),
         ("tokens_per_s", "{:.0f} tok/s", 1.0),
         ("groups/waste_fraction", "waste {:.0f} %", 100.0),

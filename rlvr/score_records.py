@@ -53,6 +53,8 @@ class ScoreSummary:
     rows: int = 0
     failures: int = 0
     passed: int = 0
+    opinions: int = 0
+    """Scores that are a judge's opinion."""
     total: float = 0.0
     reasons: Counter[str] = dataclasses.field(default_factory=Counter[str])
     rates: PassRates = dataclasses.field(default_factory=PassRates)
@@ -71,6 +73,7 @@ class ScoreSummary:
         self.rows += 1
         self.rates.add(task.id, task.data_source, score)
         self.reasons[score.reason] += 1
+        self.opinions += score.is_opinion
         if score.value is None:
             self.failures += 1
             return
@@ -260,7 +263,8 @@ def _completions(row: Mapping[str, Any], where: str) -> Iterator[tuple[Mapping[s
 
 def _columns(score: Score) -> dict[str, Any]:
     values = (score.value, score.passed, score.reason, score.parsed, score.explanation, round(score.seconds, 6))
-    return dict(zip(ADDED, values, strict=True))
+    opinion = {"opinion": True} if score.is_opinion else {}
+    return {**dict(zip(ADDED, values, strict=True)), **opinion}
 
 
 @contextlib.contextmanager
@@ -290,6 +294,8 @@ def _show(summary: ScoreSummary, console: Console, ks: Sequence[int], failures: 
             f"{summary.failures} verifier failures",
             highlight=False,
         )
+    if summary.opinions:
+        console.print(f"{summary.opinions} of the scores are opinions of a judge, which verify nothing", highlight=False)
     if summary.reasons:
         table = Table("reason", "completions", box=None)
         for reason, count in summary.reasons.most_common():

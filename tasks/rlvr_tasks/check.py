@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rlvr_tasks.code_probes import idle_programs
 from rlvr_tasks.contamination import NGRAM, normalized, overlaps, prompt_text
+from rlvr_tasks.preferences import is_preference, unusable_preferences
 from rlvr_verifiers import tool_call, tool_env
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.pool import VerifierPool
@@ -33,6 +34,7 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
     "empty_passes": ("error", "an empty completion is rewarded"),
     "echo_passes": ("error", "repeating the prompt is rewarded"),
     "no_op_passes": ("error", "words that answer nothing are rewarded"),
+    "preference_unusable": ("error", "the row cannot teach a preference; mend it, or set preference.unusable=drop"),
     "contaminated": ("error", "the same question is in an evaluation set"),
     "near_copy": ("error", "nearly all of an evaluation question is in this prompt"),
     "idle_passes": ("error", "a program that does nothing, or only hands back its input, is rewarded; add cases"),
@@ -130,12 +132,18 @@ def check_tasks(
     workers, deadline_s: of the verifier pool. Raises VerifierError where a verifier cannot be loaded at all.
     """
     golds, findings = asyncio.run(_verify(tasks, workers, deadline_s))
-    findings += _duplicates(tasks)
+    findings += _duplicates(tasks) + _preferences(tasks)
     for name, evaluation in (held_out or {}).items():
         findings += _contamination(tasks, name, evaluation, ngram)
     order = list(KINDS)
     findings.sort(key=lambda finding: order.index(finding.kind))
     return Report(tasks=len(tasks), golds_passed=golds, findings=tuple(findings))
+
+
+def _preferences(tasks: Sequence[Task]) -> list[Finding]:
+    rows = [task for task in tasks if is_preference(task.info)]
+    problems = unusable_preferences(rows)
+    return [Finding(kind="preference_unusable", task_id=rows[i].id, detail=problem) for i, problem in problems.items()]
 
 
 async def _verify(tasks: Sequence[Task], workers: int, deadline_s: float) -> tuple[int, list[Finding]]:
@@ -152,7 +160,7 @@ async def _verify(tasks: Sequence[Task], workers: int, deadline_s: float) -> tup
 async def _check_one(pool: VerifierPool, task: Task) -> tuple[bool, list[Finding]]:
     """Whether the gold passed, and what is wrong with the task."""
     if not task.verifier:
-        return False, [Finding(kind="no_verifier", task_id=task.id)]
+        return False, [] if is_preference(task.info) else [Finding(kind="no_verifier", task_id=task.id)]
     try:
         problem = check_task(task)
     except VerifierError as error:

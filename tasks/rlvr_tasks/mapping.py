@@ -18,6 +18,7 @@ from pydantic import Field
 from typing_extensions import TypedDict, Unpack
 
 from rlvr_tasks.errors import TaskError, UnreadableGoldError
+from rlvr_tasks.preferences import PREFERENCE_COLUMNS, is_preference
 from rlvr_tasks.record import FIELDS, canonical_json, parse_json, task_from_record
 from rlvr_tasks.tool_shapes import ToolShape, openai_tools
 from rlvr_verifiers.tool_call import FORMATS, parse_calls
@@ -159,6 +160,8 @@ class ColumnMapping:
             prompt = self.prompt_template.fill(holes)
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         if not self.system or not isinstance(messages, list):
+            if self.system and messages is None and is_preference(row):
+                raise TaskError("system: the row has no prompt of its own to put it before; leave the option out")
             return messages
         first = cast("list[Any]", messages)[:1]
         if first and isinstance(first[0], Mapping) and cast("Mapping[str, Any]", first[0]).get("role") == "system":
@@ -233,10 +236,11 @@ def last_boxed(text: str) -> str | None:
 
 def _checked(options: MappingArguments) -> ColumnMapping:
     columns = options.get("columns", {})
+    known = (*FIELDS, *PREFERENCE_COLUMNS)
     for field in columns:
-        if field not in FIELDS:
-            close = difflib.get_close_matches(field, FIELDS, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; fields are {', '.join(FIELDS)}"
+        if field not in known:
+            close = difflib.get_close_matches(field, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; fields are {', '.join(known)}"
             raise TaskError(f"columns: {field!r} is not a field of the record (write field: column){hint}")
     template = options.get("prompt_template")
     pattern = options.get("answer_pattern")

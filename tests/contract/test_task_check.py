@@ -55,6 +55,8 @@ def test_each_fault_is_found_under_its_name() -> None:
             verifier="code",
             info={"demonstration": "```python\ndef f(n): return n\n```"},
         ),
+        task("pair", verifier="", info={"chosen": "a", "rejected": "b"}),
+        task("same", verifier="", info={"chosen": "a", "rejected": "a "}),
     ]
     assert found(tasks) == {
         "gold_unreadable": ["unreadable", "unknown"],
@@ -65,6 +67,7 @@ def test_each_fault_is_found_under_its_name() -> None:
         "restating_passes": ["expression"],
         "gold_unproved": ["shape"],
         "no_verifier": ["sft"],
+        "preference_unusable": ["same"],
     }
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import random
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +20,7 @@ from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.tool_env import offered
 from rlvr_verifiers.types import Completion, Score, Task
 from rlvr_verifiers.wire import FrameBuffer, pack
+from tests.contract.judge_server import JudgeServer
 
 
 def task(verifier: str, answer: str, **arguments: Any) -> Task:
@@ -31,6 +34,10 @@ def environment_task() -> Task:
     return dataclasses.replace(sample, tools=offered(sample))
 
 
+# A judge on this machine, which keeps what it was asked for the time of these tests.
+os.environ.setdefault("RLVR_JUDGE_CACHE", tempfile.mkdtemp(prefix="rlvr-judge-"))
+JUDGE = JudgeServer(lambda messages: "Score: 10" if "Hello!" in messages[1]["content"] else "Score: 1")
+
 # For every built-in: a task, a completion that passes it, and one that does not.
 FENCED = "```python\ndef double(n):\n    return {}\n```"
 SAMPLES: dict[str, tuple[Task, str, str]] = {
@@ -42,6 +49,11 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         task("code", '{"style": "function", "entry_point": "double", "cases": [{"args": [4], "expected": 8}]}'),
         FENCED.format("n * 2"),
         FENCED.format("n + 2"),
+    ),
+    "judge": (
+        task("judge", "", endpoint=JUDGE.endpoint, model="small", rubric="Say hello."),
+        "Hello!",
+        "Bye.",
     ),
     "math": (task("math", r"\frac{3}{4}"), r"\boxed{0.75}", r"\boxed{0.74}"),
     "json_schema": (
@@ -115,8 +127,9 @@ HOSTILE = {
 
 
 def same(score: Score) -> Score:
-    """Without what was measured with a clock or a gauge."""
-    metrics = {name: value for name, value in score.metrics.items() if not name.endswith(("_s", "_mb"))}
+    """Without what was measured with a clock or a gauge, and what asking a judge cost: the second time nothing."""
+    changing = ("_s", "_mb", "_tokens", "calls", "cached", "cost")
+    metrics = {name: value for name, value in score.metrics.items() if not name.endswith(changing)}
     return dataclasses.replace(score, seconds=0.0, metrics=metrics)
 
 

@@ -39,6 +39,9 @@ class Multi:
         for part in _parts(task):
             yield from registry.required_verifiers(part.task)
 
+    def deadline_s(self, task: Task) -> float:
+        return sum(registry.resolve(part.task.verifier).deadline_s(part.task) for part in _parts(task))
+
     async def score(self, task: Task, completion: Completion) -> Score:
         total = 0.0
         failed: tuple[str, Score] | None = None

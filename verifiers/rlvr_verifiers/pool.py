@@ -33,6 +33,8 @@ from rlvr_verifiers.wire import completion_to_wire, pack, task_to_wire
 QUICK_S = 0.002
 """Verifications quicker than this are handed over several at a time, so that the worker never waits for us."""
 MAX_BATCH = 16
+LONGEST_DEADLINE_S = 900.0
+"""Bound on the deadline that a verifier may ask for itself."""
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -207,6 +209,7 @@ class VerifierPool:
                 return self._lost(job, "sent something else than its result", started)
             if "started" in frame:
                 started = float(frame["started"])
+                job.deadline_s = max(job.deadline_s, min(LONGEST_DEADLINE_S, float(frame.get("deadline_s", 0.0))))
                 own = frame.get("own_deadline_s")
                 until = started + (job.deadline_s if own is None else max(job.deadline_s, own))
             elif "score" in frame:

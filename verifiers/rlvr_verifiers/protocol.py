@@ -8,6 +8,9 @@ may return a bare float or bool. A class may add, each optional:
 - `required_verifiers(task) -> Iterable[str]`: names of verifiers it calls itself; they are loaded before its clock starts.
 - `prepare()`: starts what it needs in this process (a sandbox, a model); a pool's workers call it before the first clock
   starts. Raises VerifierError where it cannot work here.
+- `deadline_s(task) -> float`: seconds it may take where it waits for something outside (a judge's endpoint). The pool's deadline is
+  raised to that, so that the verifier's own time limit, and not the pool's, says what a slow outside is worth.
+- `verifiable`: False where the score is an opinion; reports then say so.
 - `reasons`: the reason codes it may give.
 - `own_deadline_s(task) -> float`: for a verifier that stops what it judges by clocks of its own and always ends by itself:
   seconds that this takes at the very most. A pool then kills it only after these, and counts that as our failure.
@@ -46,6 +49,8 @@ class LoadedVerifier:
     check: Callable[[Task], str | None] | None = None
     requires: Callable[[Task], Iterable[str]] | None = None
     prepare: Callable[[], None] | None = None
+    needs_s: Callable[[Task], float] | None = None
+    verifiable: bool = True
     reasons: frozenset[str] | None = None
     """Reason codes it declares; None where it did not say."""
     own_deadline: Callable[[Task], float] | None = None
@@ -60,6 +65,11 @@ class LoadedVerifier:
 
     def check_task(self, task: Task) -> str | None:
         return None if self.check is None else self.check(task)
+
+    def deadline_s(self, task: Task) -> float:
+        """Seconds it may take, as it says itself; 0 where the pool's own deadline will do."""
+        asked = [float(function(task)) for function in (self.needs_s, self.own_deadline) if function is not None]
+        return max(asked, default=0.0)
 
     def required_verifiers(self, task: Task) -> tuple[str, ...]:
         return () if self.requires is None else tuple(self.requires(task))
@@ -90,6 +100,8 @@ def adapt(name: str, target: object) -> LoadedVerifier:
         check=getattr(target, "check_task", None),
         requires=getattr(target, "required_verifiers", None),
         prepare=getattr(target, "prepare", None),
+        needs_s=getattr(target, "deadline_s", None),
+        verifiable=bool(getattr(target, "verifiable", True)),
         reasons=None if reasons is None else frozenset(cast(Iterable[str], reasons)),
         own_deadline=getattr(target, "own_deadline_s", None),
         built_on=tuple(cast(Iterable[str], getattr(target, "built_on", ()))),

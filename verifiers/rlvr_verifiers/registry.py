@@ -33,6 +33,7 @@ BUILT_IN: Mapping[str, str] = {
     "exact": "rlvr_verifiers.exact:Exact",
     "format": "rlvr_verifiers.format:Format",
     "json_schema": "rlvr_verifiers.json_schema:JsonSchema",
+    "judge": "rlvr_verifiers.judge:Judge",
     "math": "rlvr_verifiers.math:Math",
     "multi": "rlvr_verifiers.multi:Multi",
     "regex": "rlvr_verifiers.regex:Regex",
@@ -85,6 +86,11 @@ def required_verifiers(task: Task) -> tuple[str, ...]:
         resolve(name)
         names[name] = None
     return tuple(names)
+
+
+def is_verifiable(task: Task) -> bool:
+    """Whether no part of the task's score is an opinion (a `judge`'s). Raises VerifierError as `resolve` does."""
+    return all(resolve(name).verifiable for name in required_verifiers(task))
 
 
 def version_of(name: str) -> str:

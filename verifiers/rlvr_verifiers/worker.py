@@ -5,7 +5,8 @@ threads. The channel is a socket of its own, so whatever a verifier prints goes 
 
 Frames in:  {"hello": {...}} once, then {"job": n, "task": {...}, "completion": {...}}
 Frames out: {"ready": pid} or {"failed": text}; for each job {"job": n, "loading": name} (only where something must be
-imported), {"job": n, "started": clock} (with own_deadline_s where the verifier keeps its own), {"job": n, "score": {...}}
+imported), {"job": n, "started": clock} (with deadline_s where the verifier asks for more time, own_deadline_s where it keeps its
+own), {"job": n, "score": {...}}
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ class _Worker:
         except (Exception, SystemExit) as error:  # VerifierError, or a plug-in's required_verifiers
             score = failure(task.verifier, error)
         else:
-            started: dict[str, Any] = {"job": job, "started": time.monotonic()}
+            started: dict[str, Any] = {"job": job, "started": time.monotonic(), **_asked(verifier, task)}
             if verifier.own_deadline is not None:
                 started["own_deadline_s"] = _own_deadline(verifier, task)
             self._say(started)
@@ -185,6 +186,15 @@ def _own_deadline(verifier: LoadedVerifier, task: Task) -> float | None:
         return verifier.own_deadline(task) if verifier.own_deadline is not None else None
     except Exception:
         return None
+
+
+def _asked(verifier: LoadedVerifier, task: Task) -> dict[str, float]:
+    """The deadline that the verifier asks for; nothing where it cannot say, because scoring will then say why."""
+    try:
+        asked = verifier.deadline_s(task)
+    except Exception:
+        return {}
+    return {"deadline_s": asked} if asked > 0 else {}
 
 
 def _prepared(verifier: LoadedVerifier) -> None:
