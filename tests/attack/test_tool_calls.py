@@ -130,6 +130,8 @@ def test_more_calls_never_earn_more(partial: bool) -> None:
     [
         "",
         " \n",
+        "}",
+        "...",
         "<think>",
         "<tool_call>",
         "<tool_call></tool_call>",

@@ -135,7 +135,8 @@ def _unwanted(gold: Gold, parsed: ParsedCalls) -> Problem | None:
         return None if parsed.calls else ("no_call", f"{len(gold.calls)} calls are wanted, and there is none")
     if parsed.calls:
         return "extra_call", f"no call is wanted, and {parsed.calls[0].name!r} is called"
-    return None if parsed.content else ("malformed", "no call is wanted, but an answer is, and there is none")
+    worded = any(character.isalpha() for character in parsed.content) or parsed.content == "[]"
+    return None if worded else ("malformed", "no call is wanted, but a reply in words is, and there is none")
 
 
 def _unfit(task: Task, calls: Sequence[Call]) -> Problem | None:
