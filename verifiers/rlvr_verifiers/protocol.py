@@ -78,7 +78,11 @@ class LoadedVerifier:
                 self.arguments.bind(task.verifier_args)
             except VerifierError as error:
                 return str(error)
-        return None if self.check is None else self.check(task)
+        if self.check is not None:
+            return self.check(task)
+        if task.verifier_args and self.arguments is None:
+            return f"verifier {self.name!r} declares no verifier_args, and the task gives {', '.join(map(repr, task.verifier_args))}"
+        return None
 
     def required_verifiers(self, task: Task) -> tuple[str, ...]:
         return () if self.requires is None else tuple(self.requires(task))

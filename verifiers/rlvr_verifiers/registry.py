@@ -93,6 +93,14 @@ def version_of(name: str) -> str:
     return f"{_distribution_of(module)} sha256:{_hash_of(_sources_of(module))}"
 
 
+def file_of(name: str) -> Path:
+    """The file that defines a verifier. Raises VerifierError as `resolve` does."""
+    module = _load(name)[1]
+    if module.__file__ is None:
+        raise VerifierError(f"verifier {name!r}: its module {module.__name__} has no file")
+    return Path(module.__file__)
+
+
 def _load(name: str) -> tuple[LoadedVerifier, ModuleType]:
     found = _loaded.get(name)
     if found is None:
