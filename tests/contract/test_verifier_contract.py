@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlvr_verifiers.conformance import check as check_conformance
 from rlvr_verifiers.registry import BUILT_IN, check_task, resolve, version_of
 from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.types import Completion, Score, Task
@@ -225,3 +226,9 @@ def test_sixteen_threads_say_what_one_says(name: str) -> None:
 def test_a_version_names_distribution_and_source(name: str) -> None:
     assert version_of(name).startswith("rlvr ")
     assert len(version_of(name).rpartition("sha256:")[2]) == 16
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_conformance_suite_finds_nothing(name: str) -> None:
+    report = check_conformance(name)
+    assert report.passed, report.text()

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
@@ -91,6 +91,17 @@ def version_of(name: str) -> str:
     """
     module = _load(name)[1]
     return f"{_distribution_of(module)} sha256:{_hash_of(_sources_of(module))}"
+
+
+def summary_of(name: str) -> str:
+    """The first sentence about a verifier, from its own docstring or its module's; or why it cannot be loaded."""
+    try:
+        verifier, module = _load(name)
+    except VerifierError as error:
+        return str(error)
+    kind = verifier.source if isinstance(verifier.source, FunctionType) else type(verifier.source)
+    text = (kind.__doc__ or module.__doc__ or "").strip()
+    return clip(text.partition("\n\n")[0], 140).removeprefix(f"`{name}`: ")
 
 
 def file_of(name: str) -> Path:
@@ -198,6 +209,9 @@ def _distribution_of(module: ModuleType) -> str:
     if top.startswith("rlvr_verifier_file_"):
         return Path(module.__file__ or "").name
     distributions = ("rlvr",) if top == "rlvr_verifiers" else importlib.metadata.packages_distributions().get(top, ())
+    if not distributions:  # an editable install lists no modules, but its entry point names it
+        points = [point for points in _plug_ins().values() for point in points]
+        distributions = [p.dist.name for p in points if p.dist is not None and p.module.partition(".")[0] == top]
     try:
         return (
             " ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(distributions)))

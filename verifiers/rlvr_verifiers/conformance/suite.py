@@ -13,6 +13,7 @@ from rlvr_verifiers.conformance.cases import Case, find_cases, read_cases
 from rlvr_verifiers.conformance.hostile import hostile_texts
 from rlvr_verifiers.conformance.rules import RULES, differing, some_tasks, without_clocks
 from rlvr_verifiers.conformance.trial import trial_task
+from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.registry import resolve, version_of
 from rlvr_verifiers.types import Completion, Score, Task
@@ -92,6 +93,8 @@ def check(
     rule_deadline_s: for a whole rule.
     Raises VerifierError where the verifier cannot be loaded or has no usable cases. Must not be called in an event loop.
     """
+    if unknown := set(rules) - DESCRIPTIONS.keys():
+        raise VerifierError(f"no conformance rules {sorted(unknown)}; known: {', '.join(DESCRIPTIONS)}")
     if isinstance(cases, Path) or cases is None:
         cases = read_cases(find_cases(verifier) if cases is None else cases, verifier)
     resolve(verifier)
