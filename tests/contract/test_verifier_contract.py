@@ -38,6 +38,20 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         FENCED.format("n + 2"),
     ),
     "math": (task("math", r"\frac{3}{4}"), r"\boxed{0.75}", r"\boxed{0.74}"),
+    "openai_grader": (
+        task(
+            "openai_grader",
+            "Paris",
+            grader={
+                "type": "string_check",
+                "operation": "eq",
+                "input": "{{sample.output_text}}",
+                "reference": "{{item.answer}}",
+            },
+        ),
+        "Paris",
+        "Rome",
+    ),
     "multi": (
         task(
             "multi",

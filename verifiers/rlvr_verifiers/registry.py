@@ -1,4 +1,5 @@
-"""Finds a verifier by name: a built-in, a plug-in's entry point, `module:name`, or `path/file.py:name`.
+"""Finds a verifier by name: a built-in, a plug-in's entry point, `module:name`, or `path/file.py:name`, the last two also behind a
+bridge (`trl:`, `verl:`, `verifiers:`).
 
 Built-in names are reserved; a plug-in that claims one is reached by its import path. A verifier is loaded once per process.
 """
@@ -14,9 +15,10 @@ import importlib.util
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import cast
 
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
@@ -33,8 +35,16 @@ BUILT_IN: Mapping[str, str] = {
     "format": "rlvr_verifiers.format:Format",
     "math": "rlvr_verifiers.math:Math",
     "multi": "rlvr_verifiers.multi:Multi",
+    "openai_grader": "rlvr_verifiers.bridges.openai_grader:OpenAIGrader",
     "regex": "rlvr_verifiers.regex:Regex",
 }
+
+BRIDGES: Mapping[str, str] = {
+    "trl": "rlvr_verifiers.bridges.trl:TrlReward",
+    "verl": "rlvr_verifiers.bridges.verl:VerlScore",
+    "verifiers": "rlvr_verifiers.bridges.prime:RubricVerifier",
+}
+"""Prefix of a name to what makes a verifier of the foreign function behind it."""
 
 _loaded: dict[str, tuple[LoadedVerifier, ModuleType]] = {}
 _lock = threading.RLock()  # a verifier's module may resolve other verifiers while it is imported
@@ -123,20 +133,33 @@ def _load(name: str) -> tuple[LoadedVerifier, ModuleType]:
 
 
 def _import(name: str) -> tuple[LoadedVerifier, ModuleType]:
-    location, separator, attribute = _target_of(name).rpartition(":")
-    if not separator or not location or not attribute:
-        raise VerifierError(f"verifier {name!r}: give a registry name, module:name or path/file.py:name")
+    scheme, _, path = name.partition(":")
+    bridged = scheme in BRIDGES and ":" in path
+    path = path if bridged else _target_of(name)
     try:
-        module = _file_module(location) if location.endswith(".py") else importlib.import_module(location)
-        target: object = module
-        for part in attribute.split("."):
-            target = getattr(target, part)
+        target, module = _object_at(name, path)
+        if bridged:
+            bridge, _ = _object_at(name, BRIDGES[scheme])
+            target = cast("Callable[[object], object]", bridge)(target)
         return adapt(name, target), module
     except VerifierError:
         raise
     except (Exception, SystemExit) as error:  # whatever a plug-in does on import
         reason = f"{type(error).__name__}: {clip(str(error), 200)}"
+        location = path.rpartition(":")[0]
         raise VerifierError(f"verifier {name!r} cannot be loaded from {location}: {reason}; mend it or the name") from error
+
+
+def _object_at(name: str, path: str) -> tuple[object, ModuleType]:
+    """What stands at `module:attribute` or `file.py:attribute`, and its module."""
+    location, separator, attribute = path.rpartition(":")
+    if not separator or not location or not attribute:
+        raise VerifierError(f"verifier {name!r}: give a registry name, module:name or path/file.py:name")
+    module = _file_module(location) if location.endswith(".py") else importlib.import_module(location)
+    target: object = module
+    for part in attribute.split("."):
+        target = getattr(target, part)
+    return target, module
 
 
 def _target_of(name: str) -> str:

@@ -47,7 +47,7 @@ SMALL = 10_000
 """Hostile texts up to this length are tried by every rule; the long ones by those that need them."""
 
 OPENED_ONCE = frozenset({"open files", "threads", "warning filters", "logging level", "logging disabled"})
-"""What the first call may change by what it imports or starts, and no later one."""
+"""What the first round of calls may change by what it imports or starts, and no later one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,11 +157,14 @@ def effects(subject: Subject) -> str | None:
 def state(subject: Subject) -> str | None:
     """Meant for a fresh process: a setting that each call makes is a change in the first only."""
     before = snapshot()
-    _, task, completion = next(subject.trials())
-    subject.score(task, completion)
+
+    def work() -> None:
+        for _, task, completion in subject.trials():
+            subject.score(task, completion)
+
+    work()
     before |= {name: value for name, value in snapshot().items() if name in OPENED_ONCE}
-    for _, task, completion in subject.trials():
-        subject.score(task, completion)
+    work()
     settle = time.monotonic() + 0.5  # a thread that is about to end may do so
     while (changed := _changes(before, snapshot())) and time.monotonic() < settle:
         time.sleep(0.05)
