@@ -76,3 +76,30 @@ def check(
     typer.echo(json.dumps(report.to_json()) if as_json else report.text())
     if not report.passed:
         raise RlvrError(f"{verifier} breaks {len(report.broken)} rules: {', '.join(report.broken)}")
+
+
+@app.command()
+def audit(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A verifier, or trl:module:function, verl:module:function.")
+    ],
+    tasks_path: Annotated[Path, typer.Option("--tasks", help="Task records with golds (.jsonl, .jsonl.gz, .parquet).")],
+    limit: Annotated[int | None, typer.Option(help="Only the first so many tasks.", min=1)] = None,
+    form: Annotated[
+        str | None, typer.Option(help="How answers are stated: boxed, hash, tag, line, alone. Default: found out.")
+    ] = None,
+    deadline_s: Annotated[float, typer.Option("--deadline-s", help="Seconds one completion may take.", min=0.001)] = 10.0,
+    workers: Annotated[int, typer.Option(help="Processes; 0 takes one per core.", min=0)] = 1,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the report as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try to cheat a verifier, ours or foreign, with completions built from the tasks; count what it wrongly takes and refuses."""
+    from rlvr_tasks.registry import load_tasks
+    from rlvr_verifiers.audit import audit as run_audit
+
+    tasks = load_tasks({"source": "jsonl", "args": {"path": str(tasks_path)}, "limit": limit}, check_golds=False)
+    report = run_audit(target, tasks, form=form, deadline_s=deadline_s, workers=workers)
+    found = json.dumps(report.to_json(), ensure_ascii=False, indent=1)
+    if output is not None:
+        output.write_text(found + "\n", encoding="utf-8")
+    typer.echo(found if as_json else report.text())
