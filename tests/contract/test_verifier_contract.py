@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlvr_verifiers.conformance import check as check_conformance
 from rlvr_verifiers.registry import BUILT_IN, check_task, resolve, version_of
 from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.tool_env import offered
@@ -72,6 +73,20 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         '<tool_call>{"name": "double", "arguments": {"n": 5}}</tool_call>',
     ),
     "tool_env": (environment_task(), "It costs 700 cents.", "It costs 7000 cents."),
+    "openai_grader": (
+        task(
+            "openai_grader",
+            "Paris",
+            grader={
+                "type": "string_check",
+                "operation": "eq",
+                "input": "{{sample.output_text}}",
+                "reference": "{{item.answer}}",
+            },
+        ),
+        "Paris",
+        "Rome",
+    ),
     "multi": (
         task(
             "multi",
@@ -268,3 +283,9 @@ def test_sixteen_threads_say_what_one_says(name: str) -> None:
 def test_a_version_names_distribution_and_source(name: str) -> None:
     assert version_of(name).startswith("rlvr ")
     assert len(version_of(name).rpartition("sha256:")[2]) == 16
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_conformance_suite_finds_nothing(name: str) -> None:
+    report = check_conformance(name)
+    assert report.passed, report.text()

@@ -7,7 +7,7 @@ does not pay for it.
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.protocol import Verifier
 from rlvr_verifiers.registry import available, check_task, required_verifiers, resolve, version_of
-from rlvr_verifiers.scoring import score_now
+from rlvr_verifiers.scoring import score_group_now, score_now
 from rlvr_verifiers.types import Completion, Score, Task
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "check_task",
     "required_verifiers",
     "resolve",
+    "score_group_now",
     "score_now",
     "version_of",
 ]

@@ -42,6 +42,17 @@ class Multi:
     def deadline_s(self, task: Task) -> float:
         return sum(registry.resolve(part.task.verifier).deadline_s(part.task) for part in _parts(task))
 
+    def reasons(self, task: Task) -> frozenset[str]:
+        declared = [registry.resolve(part.task.verifier).reasons_for(part.task) for part in _parts(task)]
+        return frozenset({"ok"}).union(*(reasons for reasons in declared if reasons is not None))
+
+    def value_range(self, task: Task) -> tuple[float, float]:
+        low = high = 0.0  # a closed gate makes the sum 0
+        for part in _parts(task):
+            ends = [part.weight * end for end in registry.resolve(part.task.verifier).range_for(part.task)]
+            low, high = low + min(0.0, *ends), high + max(0.0, *ends)
+        return low, high
+
     async def score(self, task: Task, completion: Completion) -> Score:
         total = 0.0
         failed: tuple[str, Score] | None = None

@@ -21,12 +21,13 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.process import WorkerProcess, WorkerSettings
+from rlvr_verifiers.registry import resolve
 from rlvr_verifiers.types import Completion, Score, Task
 from rlvr_verifiers.wire import completion_to_wire, pack, task_to_wire
 
@@ -43,17 +44,19 @@ class _Job:
     verifier: str
     frame: bytes
     deadline_s: float
-    answer: asyncio.Future[Score]
+    size: int
+    """Completions in it."""
+    answer: asyncio.Future[list[Score]]
     deaths: int = 0
 
-    def settle(self, score: Score) -> None:
+    def settle(self, scores: list[Score]) -> None:
         if not self.answer.done():  # whoever asked may have been cancelled
-            self.answer.set_result(score)
+            self.answer.set_result(scores)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Outcome:
-    score: Score | None
+    scores: list[Score] | None
     """None: the worker died; try again."""
     worker_alive: bool
 
@@ -129,9 +132,26 @@ class VerifierPool:
 
         Raises VerifierError where the pool is closed or the task is not plain JSON data (`check_task` finds that earlier).
         """
+        return (await self._judge(task, (completion,), self._deadline_s if deadline_s is None else deadline_s))[0]
+
+    async def score_group(
+        self, task: Task, completions: Sequence[Completion], *, deadline_s: float | None = None
+    ) -> list[Score]:
+        """The scores of all completions of a task, in their order. A verifier with a batch form gets them at once, with the
+        deadline of each times their number, and an outcome above is then that of all; any other gets them one by one.
+
+        Raises VerifierError as `score` does, and where the verifier cannot be loaded.
+        """
+        deadline_s = self._deadline_s if deadline_s is None else deadline_s
+        if judges_groups(task):
+            return await self._judge(task, completions, deadline_s * len(completions)) if completions else []
+        each = (self.score(task, completion, deadline_s=deadline_s) for completion in completions)
+        return list(await asyncio.gather(*each))
+
+    async def _judge(self, task: Task, completions: Sequence[Completion], deadline_s: float) -> list[Score]:
         if self._broken is not None:
             raise VerifierError(str(self._broken)) from self._broken
-        job = self._job(task, completion, self._deadline_s if deadline_s is None else deadline_s)
+        job = self._job(task, completions, deadline_s)
         self._open[job.number] = job
         self._queue.put_nowait(job)
         try:
@@ -139,13 +159,15 @@ class VerifierPool:
         finally:
             self._open.pop(job.number, None)
 
-    def _job(self, task: Task, completion: Completion, deadline_s: float) -> _Job:
+    def _job(self, task: Task, completions: Sequence[Completion], deadline_s: float) -> _Job:
         number = next(self._numbers)
+        plain = [completion_to_wire(completion) for completion in completions]
         try:
-            frame = pack({"job": number, "task": task_to_wire(task), "completion": completion_to_wire(completion)})
+            frame = pack({"job": number, "task": task_to_wire(task), "completions": plain})
         except (TypeError, ValueError, RecursionError) as error:
             raise VerifierError(f"task {task.id!r} cannot be sent to a worker: {error}; keep it plain JSON data") from error
-        return _Job(number, task.verifier, frame, deadline_s, asyncio.get_running_loop().create_future())
+        answer = asyncio.get_running_loop().create_future()
+        return _Job(number, task.verifier, frame, deadline_s, len(completions), answer)
 
     # -- one server a worker --------------------------------------------------------------------------------------
 
@@ -163,13 +185,13 @@ class VerifierPool:
                 process.send(b"".join(job.frame for job in jobs))
                 while jobs:
                     outcome = await self._watch(process, jobs[0])
-                    if outcome.score is not None:
-                        jobs.popleft().settle(outcome.score)
+                    if outcome.scores is not None:
+                        jobs.popleft().settle(outcome.scores)
                         served += 1
                     if not outcome.worker_alive:
                         await self._discard(process)
                         process = None
-                        self._give_back(jobs, keep_first=outcome.score is None)
+                        self._give_back(jobs, keep_first=outcome.scores is None)
                         break
             quick = process is not None and served > 0 and (time.monotonic() - begin) / served < QUICK_S
 
@@ -198,11 +220,7 @@ class VerifierPool:
                 frame = await process.receive(until)
             except TimeoutError:
                 dead = process.has_exited()  # a child it left may hold the channel open
-                return (
-                    self._lost(job, await process.kill(), started)
-                    if dead
-                    else _Outcome(self._late(job, started, own), False)
-                )
+                return self._lost(job, await process.kill(), started) if dead else self._late(job, started, own)
             except EOFError:
                 return self._lost(job, await process.kill(), started)
             if frame.get("job") != job.number:
@@ -212,24 +230,22 @@ class VerifierPool:
                 job.deadline_s = max(job.deadline_s, min(LONGEST_DEADLINE_S, float(frame.get("deadline_s", 0.0))))
                 own = frame.get("own_deadline_s")
                 until = started + (job.deadline_s if own is None else max(job.deadline_s, own))
-            elif "score" in frame:
-                score = Score.from_json(frame["score"])
+            elif "scores" in frame:
+                scores = [Score.from_json(score) for score in frame["scores"]]
                 # Our event loop may have been too busy to kill it in time.
-                late = started is not None and own is None and score.seconds > job.deadline_s
-                return _Outcome(_timed_out(job) if late else score, True)
+                late = started is not None and own is None and sum(score.seconds for score in scores) > job.deadline_s
+                return _Outcome(_timed_out(job) if late else scores, True)
 
-    def _late(self, job: _Job, started: float | None, own_deadline_s: float | None) -> Score:
+    def _late(self, job: _Job, started: float | None, own_deadline_s: float | None) -> _Outcome:
         if own_deadline_s is not None:
             promised = max(own_deadline_s, job.deadline_s)
-            return _not_ours(
-                job, f"verifier {job.verifier!r} ran past {promised:g} s, by which it ends itself; see its output"
-            )
+            what = f"verifier {job.verifier!r} ran past {promised:g} s, by which it ends itself; see its output"
+            return _Outcome(_not_ours(job, what), False)
         if started is not None:
-            return _timed_out(job)
+            return _Outcome(_timed_out(job), False)
         seconds = self._settings.load_deadline_s
-        return _not_ours(
-            job, f"importing verifier {job.verifier!r} took over {seconds:g} s; raise load_deadline_s or mend it"
-        )
+        what = f"importing verifier {job.verifier!r} took over {seconds:g} s; raise load_deadline_s or mend it"
+        return _Outcome(_not_ours(job, what), False)
 
     def _lost(self, job: _Job, how: str, started: float | None) -> _Outcome:
         job.deaths += 1
@@ -238,7 +254,7 @@ class VerifierPool:
         if started is None:
             return _Outcome(_not_ours(job, f"the worker {how} twice while it imported verifier {job.verifier!r}"), False)
         explanation = f"verifier {job.verifier!r}: the worker {how} twice on this completion"
-        return _Outcome(Score(value=0.0, passed=False, reason="crash", explanation=explanation), False)
+        return _Outcome([Score(value=0.0, passed=False, reason="crash", explanation=explanation)] * job.size, False)
 
     # -- life and death -------------------------------------------------------------------------------------------
 
@@ -268,10 +284,16 @@ class VerifierPool:
                 job.answer.set_exception(VerifierError(str(error)))
 
 
-def _timed_out(job: _Job) -> Score:
+def judges_groups(task: Task) -> bool:
+    """Whether the task's verifier has a batch form. Raises VerifierError where it cannot be loaded."""
+    return resolve(task.verifier).batch is not None
+
+
+def _timed_out(job: _Job) -> list[Score]:
     explanation = f"verifier {job.verifier!r} was stopped after {job.deadline_s:g} s"
-    return Score(value=0.0, passed=False, reason="timeout", explanation=explanation, seconds=job.deadline_s)
+    seconds = job.deadline_s / job.size
+    return [Score(value=0.0, passed=False, reason="timeout", explanation=explanation, seconds=seconds)] * job.size
 
 
-def _not_ours(job: _Job, explanation: str) -> Score:
-    return Score(value=None, passed=False, reason="verifier_error", explanation=explanation)
+def _not_ours(job: _Job, explanation: str) -> list[Score]:
+    return [Score(value=None, passed=False, reason="verifier_error", explanation=explanation)] * job.size

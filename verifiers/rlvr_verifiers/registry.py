@@ -1,4 +1,5 @@
-"""Finds a verifier by name: a built-in, a plug-in's entry point, `module:name`, or `path/file.py:name`.
+"""Finds a verifier by name: a built-in, a plug-in's entry point, `module:name`, or `path/file.py:name`, the last two also behind a
+bridge (`trl:`, `verl:`, `verifiers:`).
 
 Built-in names are reserved; a plug-in that claims one is reached by its import path. A verifier is loaded once per process.
 """
@@ -11,10 +12,10 @@ import importlib.util
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, cast
 
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
@@ -36,10 +37,18 @@ BUILT_IN: Mapping[str, str] = {
     "judge": "rlvr_verifiers.judge:Judge",
     "math": "rlvr_verifiers.math:Math",
     "multi": "rlvr_verifiers.multi:Multi",
+    "openai_grader": "rlvr_verifiers.bridges.openai_grader:OpenAIGrader",
     "regex": "rlvr_verifiers.regex:Regex",
     "tool_call": "rlvr_verifiers.tool_call:ToolCall",
     "tool_env": "rlvr_verifiers.tool_env:ToolEnv",
 }
+
+BRIDGES: Mapping[str, str] = {
+    "trl": "rlvr_verifiers.bridges.trl:TrlReward",
+    "verl": "rlvr_verifiers.bridges.verl:VerlScore",
+    "verifiers": "rlvr_verifiers.bridges.prime:RubricVerifier",
+}
+"""Prefix of a name to what makes a verifier of the foreign function behind it."""
 
 _loaded: dict[str, tuple[LoadedVerifier, ModuleType]] = {}
 _lock = threading.RLock()  # a verifier's module may resolve other verifiers while it is imported
@@ -107,6 +116,25 @@ def version_of(name: str) -> str:
     return f"{_distribution_of(module)} sha256:{_hash_of(files)}"
 
 
+def summary_of(name: str) -> str:
+    """The first sentence about a verifier, from its own docstring or its module's; or why it cannot be loaded."""
+    try:
+        verifier, module = _load(name)
+    except VerifierError as error:
+        return str(error)
+    kind = verifier.source if isinstance(verifier.source, FunctionType) else type(verifier.source)
+    text = (kind.__doc__ or module.__doc__ or "").strip()
+    return clip(text.partition("\n\n")[0], 140).removeprefix(f"`{name}`: ")
+
+
+def file_of(name: str) -> Path:
+    """The file that defines a verifier. Raises VerifierError as `resolve` does."""
+    module = _load(name)[1]
+    if module.__file__ is None:
+        raise VerifierError(f"verifier {name!r}: its module {module.__name__} has no file")
+    return Path(module.__file__)
+
+
 def _load(name: str) -> tuple[LoadedVerifier, ModuleType]:
     found = _loaded.get(name)
     if found is None:
@@ -118,20 +146,33 @@ def _load(name: str) -> tuple[LoadedVerifier, ModuleType]:
 
 
 def _import(name: str) -> tuple[LoadedVerifier, ModuleType]:
-    location, separator, attribute = _target_of(name).rpartition(":")
-    if not separator or not location or not attribute:
-        raise VerifierError(f"verifier {name!r}: give a registry name, module:name or path/file.py:name")
+    scheme, _, path = name.partition(":")
+    bridged = scheme in BRIDGES and ":" in path
+    path = path if bridged else _target_of(name)
     try:
-        module = file_module(location) if location.endswith(".py") else importlib.import_module(location)
-        target: object = module
-        for part in attribute.split("."):
-            target = getattr(target, part)
+        target, module = _object_at(name, path)
+        if bridged:
+            bridge, _ = _object_at(name, BRIDGES[scheme])
+            target = cast("Callable[[object], object]", bridge)(target)
         return adapt(name, target), module
     except VerifierError:
         raise
     except (Exception, SystemExit) as error:  # whatever a plug-in does on import
         reason = f"{type(error).__name__}: {clip(str(error), 200)}"
+        location = path.rpartition(":")[0]
         raise VerifierError(f"verifier {name!r} cannot be loaded from {location}: {reason}; mend it or the name") from error
+
+
+def _object_at(name: str, path: str) -> tuple[object, ModuleType]:
+    """What stands at `module:attribute` or `file.py:attribute`, and its module."""
+    location, separator, attribute = path.rpartition(":")
+    if not separator or not location or not attribute:
+        raise VerifierError(f"verifier {name!r}: give a registry name, module:name or path/file.py:name")
+    module = file_module(location) if location.endswith(".py") else importlib.import_module(location)
+    target: object = module
+    for part in attribute.split("."):
+        target = getattr(target, part)
+    return target, module
 
 
 def _target_of(name: str) -> str:
@@ -214,6 +255,9 @@ def _distribution_of(module: ModuleType) -> str:
     from importlib import metadata
 
     distributions = ("rlvr",) if top == "rlvr_verifiers" else metadata.packages_distributions().get(top, ())
+    if not distributions:  # an editable install lists no modules, but its entry point names it
+        points = [point for points in _plug_ins().values() for point in points]
+        distributions = [p.dist.name for p in points if p.dist is not None and p.module.partition(".")[0] == top]
     try:
         return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(distributions))) or f"{top} (no version)"
     except metadata.PackageNotFoundError:

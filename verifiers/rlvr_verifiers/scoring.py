@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
-from rlvr_verifiers.protocol import Judgement, LoadedVerifier, as_score
+from rlvr_verifiers.protocol import LoadedVerifier, as_score, as_scores
 from rlvr_verifiers.registry import resolve
 from rlvr_verifiers.types import Completion, Score, Task
 
@@ -26,8 +27,13 @@ def score_now(task: Task, completion: Completion) -> Score:
     return run_verifier(resolve(task.verifier), task, completion, _wait)
 
 
+def score_group_now(task: Task, completions: Sequence[Completion]) -> list[Score]:
+    """As `score_now`, for all completions of a task."""
+    return run_batch(resolve(task.verifier), task, completions, _wait)
+
+
 def run_verifier(
-    verifier: LoadedVerifier, task: Task, completion: Completion, wait: Callable[[Awaitable[Judgement]], Judgement]
+    verifier: LoadedVerifier, task: Task, completion: Completion, wait: Callable[[Awaitable[Any]], Any]
 ) -> Score:
     """Calls the verifier and makes a Score of what it says, `seconds` included. `wait` finishes an asynchronous one.
 
@@ -46,6 +52,29 @@ def run_verifier(
     return dataclasses.replace(score, seconds=time.perf_counter() - begin)
 
 
+def run_batch(
+    verifier: LoadedVerifier, task: Task, completions: Sequence[Completion], wait: Callable[[Awaitable[Any]], Any]
+) -> list[Score]:
+    """As `run_verifier`, for all completions of a task at once; its time is shared out evenly.
+
+    A verifier without a batch form judges them one by one.
+    """
+    if verifier.batch is None:
+        return [run_verifier(verifier, task, completion, wait) for completion in completions]
+    begin = time.perf_counter()
+    try:
+        judgements = verifier.batch(task, completions)
+        if isinstance(judgements, Awaitable):
+            judgements = wait(judgements)
+        scores = as_scores(judgements, len(completions), verifier.name)
+    except (MemoryError, LoopRunningError):
+        raise
+    except (Exception, SystemExit) as error:
+        scores = [failure(verifier.name, error)] * len(completions)
+    seconds = (time.perf_counter() - begin) / max(1, len(completions))
+    return [dataclasses.replace(score, seconds=seconds) for score in scores]
+
+
 def failure(name: str, error: BaseException) -> Score:
     """A verifier's exception as a score: None, with what it was and where."""
     frames = traceback.extract_tb(error.__traceback__)
@@ -58,10 +87,10 @@ class LoopRunningError(VerifierError):
     """The caller's mistake, not the verifier's, so it must not become a score."""
 
 
-def _wait(judgement: Awaitable[Judgement]) -> Judgement:
+def _wait(judgement: Awaitable[Any]) -> Any:
     import asyncio  # only asynchronous verifiers pay for it
 
-    async def finish() -> Judgement:
+    async def finish() -> Any:
         return await judgement
 
     try:

@@ -3,10 +3,10 @@
 Started as `python -m rlvr_verifiers.worker CHANNEL_FD LIFELINE_FD PARENT_PID`, never forked: the parent holds torch and
 threads. The channel is a socket of its own, so whatever a verifier prints goes to the log and cannot disturb the protocol.
 
-Frames in:  {"hello": {...}} once, then {"job": n, "task": {...}, "completion": {...}}
+Frames in:  {"hello": {...}} once, then {"job": n, "task": {...}, "completions": [{...}, ...]}; several are one group
 Frames out: {"ready": pid} or {"failed": text}; for each job {"job": n, "loading": name} (only where something must be
 imported), {"job": n, "started": clock} (with deadline_s where the verifier asks for more time, own_deadline_s where it keeps its
-own), {"job": n, "score": {...}}
+own), {"job": n, "scores": [{...}, ...]}
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlvr_verifiers.errors import VerifierError
-from rlvr_verifiers.protocol import Judgement, LoadedVerifier
+from rlvr_verifiers.protocol import LoadedVerifier
 from rlvr_verifiers.registry import required_verifiers, resolve
-from rlvr_verifiers.scoring import failure, run_verifier
+from rlvr_verifiers.scoring import failure, run_batch, run_verifier
 from rlvr_verifiers.types import Completion, Score, Task
 from rlvr_verifiers.wire import FrameBuffer, pack
 
@@ -117,21 +117,23 @@ class _Worker:
 
     def _judge(self, frame: dict[str, Any]) -> None:
         job = frame["job"]
-        task, completion = Task.from_json(frame["task"]), Completion.from_json(frame["completion"])
+        task = Task.from_json(frame["task"])
+        completions = [Completion.from_json(completion) for completion in frame["completions"]]
         try:
             verifier = self._load(job, task)
         except MemoryError:
             raise
         except (Exception, SystemExit) as error:  # VerifierError, or a plug-in's required_verifiers
-            score = failure(task.verifier, error)
+            scores = [failure(task.verifier, error)] * len(completions)
         else:
-            started: dict[str, Any] = {"job": job, "started": time.monotonic(), **_asked(verifier, task)}
-            if verifier.own_deadline is not None:
-                started["own_deadline_s"] = _own_deadline(verifier, task)
-            self._say(started)
+            deadlines = _deadlines(verifier, task, len(completions))
+            self._say({"job": job, "started": time.monotonic(), **deadlines})
             self._flush()  # written before the verifier runs: its clock starts here
-            score = run_verifier(verifier, task, completion, self._wait)
-        self._say_score(job, task.verifier, score)
+            if len(completions) == 1:
+                scores = [run_verifier(verifier, task, completions[0], self._wait)]
+            else:
+                scores = run_batch(verifier, task, completions, self._wait)
+        self._say_scores(job, task.verifier, scores)
 
     def _load(self, job: int, task: Task) -> LoadedVerifier:
         if task.verifier not in self._known:
@@ -145,23 +147,23 @@ class _Worker:
                 self._known.add(name)
         return verifier
 
-    def _wait(self, judgement: Awaitable[Judgement]) -> Judgement:
+    def _wait(self, judgement: Awaitable[Any]) -> Any:
         if self._runner is None:
             import asyncio  # only asynchronous verifiers pay for it
 
             self._runner = asyncio.Runner()
 
-        async def finish() -> Judgement:
+        async def finish() -> Any:
             return await judgement
 
         return self._runner.run(finish())
 
-    def _say_score(self, job: int, name: str, score: Score) -> None:
-        frame = {"job": job, "score": {field.name: getattr(score, field.name) for field in dataclasses.fields(score)}}
+    def _say_scores(self, job: int, name: str, scores: list[Score]) -> None:
+        plain = [{field.name: getattr(score, field.name) for field in dataclasses.fields(score)} for score in scores]
         try:
-            self._say(frame)
+            self._say({"job": job, "scores": plain})
         except (TypeError, ValueError, RecursionError) as error:  # a plug-in's Score that is not plain data
-            self._say_score(job, name, failure(name, error))
+            self._say_scores(job, name, [failure(name, error)] * len(scores))
 
     def _say(self, frame: dict[str, Any]) -> None:
         self._unsent += pack(frame)
@@ -180,21 +182,14 @@ class _Worker:
         return self._frames.popleft()
 
 
-def _own_deadline(verifier: LoadedVerifier, task: Task) -> float | None:
-    """None where the task is unusable: judging it says why, and soon."""
-    try:
-        return verifier.own_deadline(task) if verifier.own_deadline is not None else None
-    except Exception:
-        return None
-
-
-def _asked(verifier: LoadedVerifier, task: Task) -> dict[str, float]:
-    """The deadline that the verifier asks for; nothing where it cannot say, because scoring will then say why."""
+def _deadlines(verifier: LoadedVerifier, task: Task, completions: int) -> dict[str, float]:
+    """Where the verifier says how long it may take; nothing where it cannot say, because judging will say why, and soon."""
     try:
         asked = verifier.deadline_s(task)
+        own = {} if verifier.own_deadline is None else {"own_deadline_s": completions * float(verifier.own_deadline(task))}
     except Exception:
         return {}
-    return {"deadline_s": asked} if asked > 0 else {}
+    return {"deadline_s": completions * asked, **own} if asked > 0 else own
 
 
 def _prepared(verifier: LoadedVerifier) -> None:

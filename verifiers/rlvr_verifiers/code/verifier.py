@@ -34,6 +34,7 @@ class Options:
 
 
 class Code:
+    effects = frozenset({"files", "processes"})  # the sandbox's: boxes, and a new process for one that had to be replaced
     reasons = frozenset(
         {"ok", "mismatch", "error", "early_exit", "bad_value", "timeout", "memory", "output_limit", "crash"}
         | {"no_answer", "truncated", "too_large", "sandbox_error"}
