@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from rlvr import __version__
-from rlvr.commands import tasks
+from rlvr.commands import results, tasks
 
 app = typer.Typer(
     name="rlvr",
@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(results.app)
 # A pipe has no width of its own, and rich would wrap tables to 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 120)
 

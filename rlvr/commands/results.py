@@ -1,0 +1,37 @@
+"""Commands that read finished or running runs: `rlvr report`. They import neither torch nor an engine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer()
+console = Console(width=None if sys.stdout.isatty() else 120)
+
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, finished or in progress.")]
+
+
+@app.command()
+def report(
+    runs: Runs,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="HTML file to write; RUN/report.html, or report.html for several.")
+    ] = None,
+    max_mb: Annotated[float, typer.Option("--max-mb", help="Largest file; rollouts are sampled to fit.", min=1)] = 25.0,
+) -> None:
+    """Write one self-contained HTML file: curves, diagnosis, scores, a browser of rollouts, provenance."""
+    from rlvr.report.page import write_report
+
+    target = output or (runs[0] / "report.html" if len(runs) == 1 else Path("report.html"))
+    written = write_report(runs, target, max_mb=max_mb)
+    console.print(
+        f"{written.path} ({written.bytes / 1e6:.1f} MB, {written.rollouts.shown:,} of {written.rollouts.total:,} rollouts); "
+        "open it in a browser",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
