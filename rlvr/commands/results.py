@@ -1,4 +1,4 @@
-"""Commands that read finished or running runs: `rlvr report`. They import neither torch nor an engine."""
+"""Commands about runs: `report`, `compare`. They read run folders and import neither torch nor an engine."""
 
 from __future__ import annotations
 
@@ -34,4 +34,26 @@ def report(
         markup=False,
         highlight=False,
         soft_wrap=True,
+    )
+
+
+@app.command()
+def compare(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="(CONFIG... | RUN...) [KEY=VALUE]...", help="Configs to train, or finished run folders."),
+    ],
+    seeds: Annotated[int, typer.Option(help="Runs of each config, with its seed and the ones after it.", min=1)] = 3,
+    comparing: Annotated[
+        list[str] | None, typer.Option(help="Config key that is compared; may be repeated. Default: rl.algorithm.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for runs and results.")] = None,
+    target: Annotated[float | None, typer.Option(help="Accuracy whose cost in tokens is reported.", min=0, max=1)] = None,
+    jobs: Annotated[int, typer.Option(help="Runs at once.", min=1)] = 1,
+) -> None:
+    """Train variants with the same seeds and tasks, or take finished runs, and say which is better, with intervals."""
+    from rlvr.commands.compare import compare_words
+
+    compare_words(
+        words, console, seeds=seeds, comparing=comparing or ["rl.algorithm"], output=output, target=target, jobs=jobs
     )

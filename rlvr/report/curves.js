@@ -55,7 +55,7 @@ class Curves {
         if (box.checked) this.hidden.delete(number); else this.hidden.add(number);
         this.redraw();
       } });
-      line.append(element("label", {}, box, element("i", { class: `swatch run-${number % RUN_COLORS}` }), run.name));
+      line.append(element("label", {}, box, element("i", { class: `swatch run-${run.colour % RUN_COLORS}` }), run.name));
     });
   }
 
@@ -105,7 +105,7 @@ class Curves {
           const points = run.heldOut.filter((point) => point.name === name && (point.stage === "rl" || this.axis !== "step" || point === lastBefore(run.heldOut, name)));
           if (!points.length) return;
           found.push({ name: this.nameOf(run, names.length > 1 ? name : ""), x: points.map((p) => (p.stage === "rl" || this.axis !== "step" ? p[this.axis] : 0)), y: points.map((p) => scale * p.value),
-            low: points.map((p) => scale * p.low), high: points.map((p) => scale * p.high), labels: points.map((p) => p.label), color: color(`run-${number % RUN_COLORS}`), dash: SERIES_DASHES[which % 4] });
+            low: points.map((p) => scale * p.low), high: points.map((p) => scale * p.high), labels: points.map((p) => p.label), color: color(`run-${run.colour % RUN_COLORS}`), dash: SERIES_DASHES[which % 4] });
         });
         return;
       }
@@ -116,7 +116,7 @@ class Curves {
         const position = chart.metrics.indexOf(name);
         const y = stage.metrics[name].map((value) => (value === null ? (name.startsWith("reasons/") ? 0 : null) : scale * value));
         found.push({ name: this.nameOf(run, metrics.length > 1 ? shortName(name, chart) : ""), x: stage[this.axis], y: this.smooth && !(alone && chart.stacked) ? smoothed(y) : y,
-          color: color(`run-${(alone ? position : number) % RUN_COLORS}`), dash: "solid" });
+          color: color(`run-${(alone ? position : run.colour) % RUN_COLORS}`), dash: "solid" });
       });
     });
     return found;

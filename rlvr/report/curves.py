@@ -63,10 +63,10 @@ CHARTS = (
 )
 
 
-def curves(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """Plain data for the page: charts with the metrics they have, and each run's columns by stage."""
+def curves(runs: Sequence[RunRecord], colours: Sequence[int]) -> dict[str, Any]:
+    """Plain data for the page: charts with the metrics they have, and each run's colour and columns by stage."""
     stages = list(dict.fromkeys(stage for run in runs for stage in run.stages))
-    data = [_columns(run) for run in runs]
+    data = [{**_columns(run), "colour": colour} for run, colour in zip(runs, colours, strict=True)]
     return {
         "charts": [chart for stage in reversed(stages) for chart in _charts_of(stage, data)],
         "runs": data,

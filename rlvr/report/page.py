@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rlvr import __version__
+from rlvr.comparison import Comparison
 from rlvr.errors import RlvrError
 from rlvr.report import narrative, tables
 from rlvr.report.curves import curves
@@ -27,6 +28,7 @@ from rlvr.run_record import RunRecord, read_runs
 HERE = Path(__file__).parent
 SCRIPTS = ("unpack.js", "theme.js", "curves.js", "tokens.js", "browser.js", "main.js")
 LARGEST_FILE_MB = 25.0
+COLOURS = 8  # of runs, in page.css
 FIXED_BYTES = 600_000  # page, styles, scripts, tables; the library and the rollouts are counted as they are
 
 
@@ -39,20 +41,36 @@ class Written:
     rollouts: PackedRollouts
 
 
-def write_report(paths: Sequence[Path], output: Path, *, max_mb: float = LARGEST_FILE_MB) -> Written:
-    """Writes one HTML file about the runs. Raises `RlvrError` where a folder is no run or the budget is too small."""
+def write_report(
+    paths: Sequence[Path],
+    output: Path,
+    *,
+    max_mb: float = LARGEST_FILE_MB,
+    comparison: Comparison | None = None,
+    colours: Sequence[int] | None = None,
+) -> Written:
+    """Writes one HTML file about the runs; `colours` gives runs of one variant the same colour.
+
+    Raises `RlvrError` where a folder is no run or the budget is too small.
+    """
     runs = read_runs(paths)
     library = _pack(_plotly())
     budget = int(max_mb * 1e6) - len(library) - FIXED_BYTES
     if budget < 100_000:
         raise RlvrError(f"--max-mb {max_mb:g} leaves no room for rollouts; the page itself needs about 3 MB")
     rollouts = pack_rollouts(runs, budget)
-    text = render(runs, rollouts, library)
+    text = render(runs, rollouts, library, comparison, colours or range(len(runs)))
     write_atomically(output, text)
     return Written(path=output, bytes=output.stat().st_size, rollouts=rollouts)
 
 
-def render(runs: Sequence[RunRecord], rollouts: PackedRollouts, library: str) -> str:
+def render(
+    runs: Sequence[RunRecord],
+    rollouts: PackedRollouts,
+    library: str,
+    comparison: Comparison | None,
+    colours: Sequence[int],
+) -> str:
     """The page's text; `library` is the packed chart library."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -68,9 +86,10 @@ def render(runs: Sequence[RunRecord], rollouts: PackedRollouts, library: str) ->
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=script,
         library=library,
-        data=_pack(json.dumps(curves(runs), allow_nan=False, separators=(",", ":"))),
+        data=_pack(json.dumps(curves(runs, colours), allow_nan=False, separators=(",", ":"))),
         rollouts=rollouts,
-        runs=[_overview(run) for run in runs],
+        runs=[_overview(run) | {"colour": colour % COLOURS} for run, colour in zip(runs, colours, strict=True)],
+        comparison=comparison,
         scores=scores,
         reasons=reasons,
         differences=tables.config_differences([run.config for run in runs]) if len(runs) > 1 else [],

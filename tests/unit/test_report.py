@@ -161,7 +161,7 @@ def test_config_differences_leave_out_names_and_show_what_is_missing() -> None:
 
 def test_every_metric_is_drawn_once_and_time_adds_up(tmp_path: Path) -> None:
     run = read_run(made_run(tmp_path, steps=3, metrics=lambda step: step_metrics(0.5, new__metric=1.0, kl=float("nan"))))
-    data = curves([run])
+    data = curves([run], [0])
     drawn = [name for chart in data["charts"] for name in chart["metrics"]]
     assert sorted(drawn) == sorted(name for name in run.metrics[0] if name not in ("stage", "step", "time"))
     assert {chart["title"]: chart["more"] for chart in data["charts"]}["new/metric"]
