@@ -167,7 +167,7 @@ def _result(variant: Variant, finals: Sequence[Mapping[str, float]], target: flo
 
 
 def _curve(held_out: Sequence[Sequence[HeldOut]]) -> list[tuple[str, float, float, float]]:
-    labels = [label for label in dict.fromkeys(f.label for f in held_out[0])]
+    labels = list(dict.fromkeys(f.label for f in held_out[0]))
     points: list[tuple[str, float, float, float]] = []
     for label in labels:
         found = [next((f for f in run if f.label == label), None) for run in held_out]

@@ -13,7 +13,7 @@ import yaml
 from rlvr.errors import RlvrError
 from rlvr.run_folder import CONFIG
 
-MAY_CHANGE = ("verification", "checkpoint", "tracking", "output_dir", "run_name", "rl.steps", "eval.every")
+MAY_CHANGE = ("verification", "checkpoint", "tracking", "alarms", "output_dir", "run_name", "rl.steps", "eval.every")
 """What a resumed run may change without becoming another experiment. `rl.steps` extends a run; with a learning-rate schedule
 that depends on it, the rest of the schedule changes too."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from rlvr.config.schema import AlarmsConfig
 from rlvr.errors import RlvrError
 from rlvr.run_folder import CONFIG, MANIFEST, METRICS, PART_NAME, SUMMARY, read_metrics
 
@@ -128,6 +129,11 @@ def read_run(path: Path) -> RunRecord:
         metrics=tuple(read_metrics(path / METRICS)),
         summary=_mapping(path / SUMMARY, json.loads),
     )
+
+
+def alarm_window(run: RunRecord) -> int:
+    """Steps that the run's alarms average over; runs made before there were alarms get the default."""
+    return int((run.config.get("alarms") or {}).get("window") or AlarmsConfig().window)
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunRecord]:

@@ -113,8 +113,8 @@ def _within(key: str, parts: Sequence[str]) -> bool:
 
 def _shared_name(names: Sequence[str]) -> str:
     """`grpo` of grpo-0, grpo-1, grpo-2; the name itself of a single run."""
-    shared = os.path.commonprefix(list(names)).rstrip("-_. /") if len(names) > 1 else names[0]
-    return shared or names[0]
+    length = next((i for i, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), min(map(len, names)))
+    return (names[0][:length].rstrip("-_. /") if len(names) > 1 else "") or names[0]
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

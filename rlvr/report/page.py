@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from rlvr import __version__
+from rlvr.alarms import first_alarms
 from rlvr.comparison import Comparison
 from rlvr.errors import RlvrError
 from rlvr.report import narrative, tables
 from rlvr.report.curves import curves
 from rlvr.report.rollouts import PackedRollouts, pack_rollouts
 from rlvr.run_folder import write_atomically
-from rlvr.run_record import RunRecord, read_runs
+from rlvr.run_record import RunRecord, alarm_window, read_runs
 
 HERE = Path(__file__).parent
 SCRIPTS = ("unpack.js", "theme.js", "curves.js", "tokens.js", "browser.js", "main.js")
@@ -108,6 +109,7 @@ def _overview(run: RunRecord) -> dict[str, Any]:
         "name": run.name,
         "headline": narrative.headline(run),
         "phases": narrative.phases(run),
+        "alarms": first_alarms(run.metrics, alarm_window(run)),
         "algorithm": ((run.config.get("rl") or {}).get("algorithm") or {}).get("preset", "-") if rl else "-",
         "model": (run.config.get("model") or {}).get("name", "-"),
         "seed": run.config.get("seed", "-"),

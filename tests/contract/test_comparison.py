@@ -129,6 +129,6 @@ def test_training_refuses_before_it_starts_anything(tmp_path: Path) -> None:
     pair = [ROOT / "configs/compare_grpo.yaml", ROOT / "configs/compare_dapo.yaml"]
     with pytest.raises(RlvrError, match="needs an eval section"):
         train_variants(pair, ["eval=null"], 1, tmp_path, ["rl.algorithm"])
-    with pytest.raises(RlvrError, match="differ in more than rl.optimizer"):
+    with pytest.raises(RlvrError, match=r"differ in more than rl\.optimizer"):
         train_variants(pair, [], 1, tmp_path, ["rl.optimizer"])
     assert list(tmp_path.iterdir()) == []
