@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from rlvr import __version__
-from rlvr.commands import sandbox, tasks, verifiers
+from rlvr.commands import results, sandbox, tasks, verifiers
 
 app = typer.Typer(
     name="rlvr",
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(verifiers.app, name="verifiers")
+app.add_typer(results.app)
 # A pipe has no width of its own, and rich would wrap tables to 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 120)
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from rlvr.advantages import is_informative
 from rlvr.config.schema import RlConfig
 from rlvr.errors import RlvrError
+from rlvr.repetition import ends_in_a_loop
 from rlvr.sampling import Sampled, Sampler, SamplingPlan
 from rlvr.types import Group, Rollout
 from rlvr_verifiers.types import Task
@@ -184,6 +185,7 @@ def _rollout_metrics(rollouts: Sequence[Rollout], scored: Sequence[Rollout]) -> 
         "completion/tokens_max": float(max(lengths)),
         "completion/truncated_fraction": sum(r.completion.finish_reason == "length" for r in rollouts) / len(rollouts),
         **(conversations if any(r.task.environment is not None for r in rollouts) else {}),
+        "completion/repeated_fraction": sum(ends_in_a_loop(r.completion.token_ids) for r in rollouts) / len(rollouts),
         **{f"reasons/{reason}": n / len(rollouts) for reason, n in sorted(reasons.items())},
         **{f"accuracy/{source}": sum(passed) / len(passed) for source, passed in sorted(per_source.items())},
     }

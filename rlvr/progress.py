@@ -117,7 +117,7 @@ class Progress:
         if self._metrics:
             rows.append(Text("   ".join(headline(self._metrics))))
         if split := time_split(self._metrics):
-            rows.append(_split_bar(split, self._metrics.get("time/step_s")))
+            rows.append(split_bar(split, self._metrics.get("time/step_s")))
         if detail := fine_print(self._metrics):
             rows.append(Text("   ".join(detail), style="bright_black"))
         if self._diagnosis is not None:
@@ -164,7 +164,8 @@ def time_split(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
     return [(phase, seconds / total) for phase, seconds in spent.items() if seconds / total >= 0.005]
 
 
-def _split_bar(split: Iterable[tuple[str, float]], step_s: float | None) -> Text:
+def split_bar(split: Iterable[tuple[str, float]], step_s: float | None) -> Text:
+    """`time_split` as a coloured bar with its legend."""
     bar, legend = Text(), Text()
     for phase, share in split:
         bar.append("█" * round(share * SPLIT_WIDTH), style=PHASES[phase])

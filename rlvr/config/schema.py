@@ -373,6 +373,24 @@ class TrackingConfig(Section):
     """Keep every rollout as parquet in the run folder."""
 
 
+AlarmName = Literal[
+    "reward_hacking",
+    "length_explosion",
+    "entropy_collapse",
+    "engine_gap",
+    "reason_shift",
+    "zero_signal",
+    "repeated_text",
+]
+
+
+class AlarmsConfig(Section):
+    window: PositiveInt = 5
+    """Steps that are averaged, so that one odd step rings nothing."""
+    stop_on: tuple[AlarmName, ...] = ()
+    """Alarms that end the run with its state saved; the others are only shown. What each means: rlvr/alarms.py."""
+
+
 class Config(Section):
     """One run."""
 
@@ -392,6 +410,7 @@ class Config(Section):
     eval: EvalConfig | None = None
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     seed: int = 0
     """Seeds task order, sampling and initialisation: one seed per (prompt, sample)."""
     micro_batch_tokens: PositiveInt = 2048
