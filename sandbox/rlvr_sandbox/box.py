@@ -272,6 +272,8 @@ class Box:
             self._ending = Ending(-signal.SIGKILL, 0.0, 0.0)
             self._lost = True
             self._ending = self._process.reap()
+            if self._ending.refused_calls:
+                self._events.append("refused_calls")
             self._lost = False
         return self._ending
 

@@ -212,7 +212,7 @@ def _finish(box: Running, ground: Ground) -> bytes:
         cpu_s += orphan.ru_utime + orphan.ru_stime
     for folder in ground.folders:
         watch.clear(folder)
-    return ENDING.pack(os.waitstatus_to_exitcode(status), cpu_s, usage.ru_maxrss / 1024) + box.over.encode()
+    return ENDING.pack(os.waitstatus_to_exitcode(status), cpu_s, usage.ru_maxrss / 1024, 0) + box.over.encode()
 
 
 def _sweep() -> None:

@@ -10,9 +10,9 @@ from rlvr_sandbox.codec import CodecError, decode, encode
 
 CONTROL = 3
 """Descriptor of the channel in a box; 0, 1 and 2 are the program's own."""
-ENDING = struct.Struct("=idd")
+ENDING = struct.Struct("=iddI")
 """What a zygote says of a box that has ended: exit status or minus the signal, seconds of CPU time, MB of the largest resident
-set of one process."""
+set of one process, system calls that were refused."""
 LENGTH = struct.Struct(">I")
 MAX_INWARD = 64 * 2**20
 """Bytes of one message into a box: sources and arguments come from the task."""

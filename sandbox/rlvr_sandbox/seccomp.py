@@ -111,12 +111,15 @@ _TERMINAL_TRICKS = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody'
 LOAD, AND, JUMP_EQ, JUMP_GT, JUMP_SET, RETURN = 0x20, 0x54, 0x15, 0x25, 0x45, 0x06
 Instruction = tuple[int, int | str, int | str, int]
 """Operation, where to go if so and if not (a distance or a label), operand."""
-_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+_ALLOW, _KILL, _ERRNO, _ASK = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
 NR, ARCH, ARG0, ARG1 = 0, 4, 16, 24  # offsets in struct seccomp_data; the low words of the arguments
 
 
-def build_filter(machine: str) -> bytes:
-    """The program for this processor, as an array of struct sock_filter. Raises ValueError on an unknown one."""
+def build_filter(machine: str, *, asking: bool = False) -> bytes:
+    """The program for this processor, as an array of struct sock_filter. Raises ValueError on an unknown one.
+
+    asking: a listener says no to what is denied, and can count it.
+    """
     if machine not in _ARCHITECTURES:
         raise ValueError(f"no table of system calls for {machine}; known: {', '.join(_ARCHITECTURES)}")
     column, audit, clone, unshare, ioctl = _ARCHITECTURES[machine]
@@ -139,14 +142,14 @@ def build_filter(machine: str) -> bytes:
     code += [(LOAD, 0, 0, ARG0), (JUMP_SET, "denied", "allow", _USER_NAMESPACE)]
     labels["ioctl"] = len(code)
     code += [(LOAD, 0, 0, ARG1), *((JUMP_EQ, "denied", 0, trick) for trick in _TERMINAL_TRICKS)]
-    return assemble(code, labels)
+    return assemble(code, labels, denial=_ASK if asking else _ERRNO | errno.EPERM)
 
 
-def assemble(code: list[Instruction], labels: dict[str, int]) -> bytes:
+def assemble(code: list[Instruction], labels: dict[str, int], *, denial: int = _ERRNO | errno.EPERM) -> bytes:
     """Puts the verdicts at the end and distances in place of names. `labels`: places in the code, which is changed."""
     for name, verdict in (
         ("allow", _ALLOW),
-        ("denied", _ERRNO | errno.EPERM),
+        ("denied", denial),
         ("pretended", _ERRNO | 0),
         ("absent", _ERRNO | errno.ENOSYS),
         ("kill", _KILL),

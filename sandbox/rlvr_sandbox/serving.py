@@ -16,6 +16,7 @@ from typing import Any, NoReturn, cast
 
 from rlvr_sandbox import confine, kernel, program
 from rlvr_sandbox.frames import CONTROL, ENDING
+from rlvr_sandbox.notices import Notices
 
 DESCRIPTORS = struct.Struct("4i")
 _ONE = struct.Struct("i")
@@ -24,11 +25,14 @@ _KEPT_ENTRANCES = 64
 _ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTORS.size)
 
 
-def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confinement) -> None:
+def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confinement, listener: int) -> None:
+    notices = Notices(listener, channel) if listener >= 0 else None
     entrances: dict[tuple[bytes, bytes], list[kernel.Call]] = {}
     fresh = _fresh_namespace(own_namespace)
     settle_down(channel)
     while True:
+        if notices is not None:
+            notices.answer_until_asked()
         key = data, passed = receive(channel)
         if not data:
             return
@@ -42,7 +46,9 @@ def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confi
             spawn(channel, fresh, calls, descriptors)
             shuffle()  # for the next box, or all would draw the same
         else:
-            channel.send(reap(int(data)))
+            channel.send(reap(int(data), notices.count if notices is not None else 0))
+            if notices is not None:
+                notices.count = 0
 
 
 handlers_matter = False
@@ -105,14 +111,14 @@ def _become_box(calls: list[kernel.Call]) -> NoReturn:
         os._exit(70)
 
 
-def reap(pid: int) -> bytes:
+def reap(pid: int, refused: int) -> bytes:
     """The controller has killed it or seen it end, unless it may not signal what is in a container."""
     with contextlib.suppress(OSError):
         os.kill(pid, signal.SIGKILL)
     while True:
         found, status, cpu_s, resident = _wait()
         if found == pid:
-            return ENDING.pack(status, cpu_s, resident / 1024)
+            return ENDING.pack(status, cpu_s, resident / 1024, refused)
 
 
 _wait = kernel.Wait()

@@ -21,6 +21,8 @@ class Ending:
     out_of_memory: bool = False
     over: str = ""
     """What the zygote stopped the box for, where it has to keep watch itself: memory, disk or processes."""
+    refused_calls: int = 0
+    """System calls that the filter denied, where that is counted."""
 
 
 @dataclasses.dataclass(slots=True)

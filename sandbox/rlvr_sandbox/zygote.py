@@ -70,6 +70,7 @@ def main(channel_descriptor: int) -> None:
             flat.serve(channel, settings)
             return
         confinement, own_namespace = _settle(settings)
+        listener = _filter_calls()
     except (OSError, ImportError, ValueError) as error:
         channel.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
         return
@@ -80,7 +81,7 @@ def main(channel_descriptor: int) -> None:
         "seccomp": True,
     }
     channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())
-    serving.serve(channel, own_namespace, confinement)
+    serving.serve(channel, own_namespace, confinement, listener)
 
 
 def _warm(settings: dict[str, Any]) -> None:
@@ -126,7 +127,6 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
     own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     socket.sethostname("box")
     proc = rootfs.enter(tree)
-    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))()
     confinement = confine.Confinement(
         proc=proc,
         switch_uid=rootfs.BOX_UID if privileged else None,
@@ -135,6 +135,15 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
         hard_limits=confine.lasting_rlimits(),
     )
     return confinement, own_namespace
+
+
+def _filter_calls() -> int:
+    """The descriptor that is told of calls that boxes were refused; -1 where somebody around us listens already."""
+    try:
+        return kernel.listen_seccomp(seccomp.build_filter(kernel.MACHINE, asking=True))
+    except OSError:
+        kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))()
+        return -1
 
 
 def _map_self() -> None:

@@ -153,11 +153,11 @@ class ZygoteProcess:
     def _reap(self, pid: bytes) -> Ending:
         self._send(pid, [])
         _, answer = self._receive()
-        code, cpu_s, peak_memory_mb = ENDING.unpack_from(answer)
+        code, cpu_s, peak_memory_mb, refused = ENDING.unpack_from(answer)
         over = answer[ENDING.size :].decode()
         out_of_memory = self._group is not None and self._group.ran_out_of_memory()
         self._box = 0
-        return Ending(code, cpu_s, peak_memory_mb, out_of_memory or over == "memory", over)
+        return Ending(code, cpu_s, peak_memory_mb, out_of_memory or over == "memory", over, refused)
 
     def close(self) -> None:
         """Ends it and with it every box. Raises nothing; safe to call twice."""
