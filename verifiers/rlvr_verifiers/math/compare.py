@@ -15,6 +15,7 @@ from rlvr_verifiers.math.readings import (
     as_product,
     as_text,
     choice_letter,
+    define_one_function,
     equation,
     hundredth,
     in_places,
@@ -24,7 +25,7 @@ from rlvr_verifiers.math.readings import (
     trailing_unit,
     value_and_unit,
 )
-from rlvr_verifiers.math.relations import chain_sides, inequality, same_relation
+from rlvr_verifiers.math.relations import chain_sides, inequality, is_calculation, same_relation
 from rlvr_verifiers.math.sets import SetReader
 from rlvr_verifiers.math.tiers import Tiers
 from rlvr_verifiers.math.tree import (
@@ -210,7 +211,7 @@ class _Comparison:
     def _bindings(self, gold: Node, answer: Node) -> Verdict:
         match gold, answer:
             case Binding(name, value), Binding(other, found):
-                if name == other or _define_one_function(name, other):
+                if name == other or define_one_function(name, other):
                     return self.verdict(value, found)
                 if not (has_letter(value) or has_letter(found)):
                     return "mismatch"
@@ -221,7 +222,7 @@ class _Comparison:
                 return self.verdict(in_places(name, gold) or gold, values)
             case Binding(), Relation() if set(answer.signs) == {"="}:
                 return self._relations(equation(gold), answer)
-            case Relation(), Binding() if set(gold.signs) == {"="} and not _calculation(gold):
+            case Relation(), Binding() if set(gold.signs) == {"="} and not is_calculation(gold):
                 return self._relations(gold, equation(answer))
             case Binding(_, value), _:
                 return self.verdict(value, answer)
@@ -231,7 +232,7 @@ class _Comparison:
                 raise AssertionError
 
     def _relations(self, gold: Node, answer: Node) -> Verdict:
-        if isinstance(gold, Relation) and _calculation(gold):
+        if isinstance(gold, Relation) and is_calculation(gold):
             return self.verdict(gold.sides[-1], answer)
         if isinstance(gold, Relation) and isinstance(answer, Relation):
             if inequality(gold) and inequality(answer):
@@ -393,15 +394,5 @@ def _any_form(policy: Policy) -> Policy:
     return policy if policy.form == "any" else dataclasses.replace(policy, form="any")
 
 
-def _calculation(relation: Relation) -> bool:
-    """`6 * 7 = 42`: a chain without letters, whose answer is its last side."""
-    return set(relation.signs) == {"="} and not any(has_letter(side) for side in relation.sides)
-
-
 def _judged(same: bool) -> Verdict:
     return "ok" if same else "mismatch"
-
-
-def _define_one_function(name: str, other: str) -> bool:
-    """`y = 3x` and `f(x) = 3x`."""
-    return "y" in (name, other) and any(len(side) == 4 and side[1] == "(" and side[2] != "y" for side in (name, other))

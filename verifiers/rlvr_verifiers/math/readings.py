@@ -139,3 +139,8 @@ def as_product(node: Node) -> Node:
     if isinstance(node, Text) and node.letters:
         return Product(tuple(Symbol(letter) for letter in node.letters))
     return node
+
+
+def define_one_function(name: str, other: str) -> bool:
+    """`y = 3x` and `f(x) = 3x`."""
+    return "y" in (name, other) and any(len(side) == 4 and side[1] == "(" and side[2] != "y" for side in (name, other))

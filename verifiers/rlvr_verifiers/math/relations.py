@@ -30,6 +30,11 @@ def chain_sides(chain: Relation) -> tuple[Node, ...]:
     return tuple(side for side in chain.sides if not has_letter(side))
 
 
+def is_calculation(relation: Relation) -> bool:
+    """`6 * 7 = 42`: a chain without letters, whose answer is its last side."""
+    return set(relation.signs) == {"="} and not any(has_letter(side) for side in relation.sides)
+
+
 def same_relation(gold: Relation, answer: Relation, tiers: Tiers) -> bool:
     """2x + 3y = 6 and 4x = 12 - 6y say the same: the differences of their sides are proportional."""
     if len(gold.signs) != len(answer.signs):
