@@ -241,6 +241,22 @@ def test_a_damaged_cache_is_computed_again(tiny_model_dir: Path, tmp_path: Path)
     assert torch.equal(first, again)
 
 
+def test_another_identitys_numbers_are_never_taken(tiny_model_dir: Path, tmp_path: Path) -> None:
+    policy = policy_of(tiny_model_dir)
+    groups = [example.tokens for example in examples_of(policy, PAIRS)]
+    for model_hash in ("one", "two"):
+        reference_logprobs(
+            policy, groups, config_of(tiny_model_dir), weights="start", model_hash=model_hash, folder=tmp_path
+        )
+    first, second = sorted(tmp_path.glob("*.safetensors"))
+    first.write_bytes(second.read_bytes())
+    said = [
+        reference_logprobs(policy, groups, config_of(tiny_model_dir), weights="start", model_hash=m, folder=tmp_path)[1]
+        for m in ("one", "two")
+    ]
+    assert sorted("computed" in sentence for sentence in said) == [False, True]
+
+
 # -- the update ---------------------------------------------------------------------------------------------------
 
 
@@ -288,6 +304,16 @@ def test_training_moves_held_out_pairs_apart(tiny_model_dir: Path, preset: str) 
     assert after.margin > before.margin
     assert after.accuracy.value == 1.0
     assert after.metrics()["pairs/accuracy_low"] <= 1.0
+
+
+def test_ktos_reference_point_is_never_below_zero(tiny_model_dir: Path) -> None:
+    policy = policy_of(tiny_model_dir)
+    step = step_of(policy, policy, "kto")
+    assert step.ref_mismatched is not None
+    for shift, kl in ((3.0, 0.0), (-3.0, 3.0)):  # mismatched completions less likely than under the reference, or more
+        learner = Learner(policy, OptimizerConfig(learning_rate=1e-9), total_steps=1, micro_batch_tokens=10_000)
+        moved = dataclasses.replace(step, ref_mismatched=step.ref_mismatched + shift)
+        assert update(learner, moved, algorithm("kto"))["kl"] == pytest.approx(kl, abs=1e-4)
 
 
 def test_the_report_knows_lengths(policy: Policy) -> None:

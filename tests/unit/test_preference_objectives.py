@@ -175,6 +175,7 @@ def test_swapping_the_sides_turns_margins_and_accuracy_around(config: Preference
     one, other = run(sides, config)[0].metrics, run(swapped, config)[0].metrics
     assert float(other["reward/margin"]) == pytest.approx(-float(one["reward/margin"]), rel=1e-9)
     assert float(other["reward/accuracy"]) == pytest.approx(1 - float(one["reward/accuracy"]))
+    assert float(one["reward/margin"]) == pytest.approx(float(one["reward/chosen"] - one["reward/rejected"]), rel=1e-9)
     assert float(other["reward/chosen"]) == pytest.approx(float(one["reward/rejected"]), rel=1e-9)
 
 
