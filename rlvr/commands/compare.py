@@ -40,7 +40,11 @@ def compare_words(
         where = output or Path()
     else:
         where = output or Path("runs") / f"compare-{'-vs-'.join(path.stem for path in paths)}"
-        variants = train_variants(paths, overrides, seeds, where, comparing, jobs=jobs)
+        try:
+            variants = train_variants(paths, overrides, seeds, where, comparing, jobs=jobs)
+        except KeyboardInterrupt:
+            console.print("each run keeps what it saved; the same command goes on from there", markup=False)
+            raise
     differences = check_differences({v.name: v.runs[0].config for v in variants}, comparing) if len(variants) > 1 else []
     result = compare_runs(variants, target)
     where.mkdir(parents=True, exist_ok=True)

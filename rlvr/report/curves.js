@@ -134,7 +134,7 @@ class Curves {
     card.series = series;
     const stacked = card.chart.stacked && this.data.runs.length === 1;
     const traces = series.map((s) => ({
-      type: "scatter", mode: s.x.length < 40 || s.low ? "lines+markers" : "lines", x: s.x, y: s.y, name: s.name, hoverinfo: "none", connectgaps: true,
+      type: "scatter", mode: s.x.length < 40 || s.low ? "lines+markers" : "lines", x: s.x, y: s.y, hoverinfo: "none", connectgaps: true,
       line: { color: s.color, width: 1.8, dash: s.dash }, marker: { size: s.low ? 6 : 3.5, color: s.color },
       ...(stacked ? { stackgroup: "one", mode: "lines", line: { width: 0.5, color: s.color } } : {}),
       ...(s.low ? { error_y: { type: "data", symmetric: false, array: s.high.map((h, i) => h - s.y[i]), arrayminus: s.y.map((y, i) => y - s.low[i]), color: s.color, thickness: 1, width: 3 } } : {}),

@@ -48,7 +48,7 @@ def headline(run: RunRecord) -> str:
     held_out = [found for found in run.held_out if found.name == "heldout"]
     if not held_out:
         steps = {stage: len(run.steps(stage)) for stage in run.stages}
-        done = ", ".join(f"{count} steps of {stage}" for stage, count in steps.items()) or "no step yet"
+        done = ", ".join(f"{count} steps of {stage}" for stage, count in steps.items()) or "No step yet"
         return f"{state}{done}; no held-out evaluation, so nothing says how good the policy is."
     first, last = held_out[0], held_out[-1]
     if first is last:

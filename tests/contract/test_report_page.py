@@ -158,7 +158,16 @@ def test_a_group_shows_every_completion_with_its_tokens(
 
 def test_hostile_text_is_shown_and_does_nothing(page: Page, tmp_path: Path) -> None:
     config = made_config()
-    run = made_run(tmp_path, name="hostile", steps=2, groups=5, text=lambda d: d.choice(HOSTILE), config=config)
+    names = {f"{family}/{text}": 0.1 for family in ("reasons", "accuracy", "new") for text in HOSTILE}
+    run = made_run(
+        tmp_path,
+        name="hostile",
+        steps=2,
+        groups=5,
+        text=lambda d: d.choice(HOSTILE),
+        metrics=lambda step: step_metrics() | names,
+        config=config,
+    )
     record = RunRecord(path=run, name="x", config={}, manifest={}, metrics=(), summary=None)
     for file in record.rollout_files():  # in every column that text can reach
         table = pq.read_table(file.path)
@@ -169,6 +178,8 @@ def test_hostile_text_is_shown_and_does_nothing(page: Page, tmp_path: Path) -> N
             table = table.set_column(table.schema.get_field_index(column), column, pa.array(values))
         pq.write_table(table, file.path)
     page.open(write_report([run], tmp_path / "report.html").path)
+    page.run("document.getElementById('more').open = true")
+    page.until("return document.querySelectorAll('#charts-more .main-svg').length > 0")
     for _ in range(5):
         page.run("document.querySelectorAll('#rows tr')[Math.floor(Math.random() * 20)].click()")
         page.until("return document.querySelectorAll('#columns .completion').length > 0")
