@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Awaitable
 
-from rlvr_sandbox import landlock
+from rlvr_sandbox import kernel, landlock
 from rlvr_verifiers.audit.attacks import CANARY
 from rlvr_verifiers.effects import Effect, watch
 from rlvr_verifiers.protocol import as_score
@@ -62,6 +62,16 @@ def confinement() -> str:
     return f"a process that is killed at its deadline; {walls}"
 
 
+def _two_free() -> int:
+    """A descriptor that is free, as is the next, and no lower one: gaps below are filled for good."""
+    last = os.open(os.devnull, os.O_RDONLY)
+    while (following := os.open(os.devnull, os.O_RDONLY)) != last + 1:
+        last = following
+    os.close(last)
+    os.close(following)
+    return last
+
+
 def _confine(folder: str, log: str) -> int:
     """Once a process. The log's descriptor."""
     global _log
@@ -73,5 +83,7 @@ def _confine(folder: str, log: str) -> int:
     abi = landlock.version()
     if abi:
         ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        landlock.restrict(abi, readable=["/"], writable=[folder], devices=["/dev/null"])
+        kernel.make(
+            landlock.restrict(abi, readable=["/"], writable=[folder], devices=["/dev/null"], free=_two_free())
+        )
     return _log
