@@ -86,8 +86,9 @@ def _cut(group: TokenGroup, max_tokens: int) -> list[tuple[int, ...]]:
     lengths = [len(ids) for ids in group.completion_ids]
     if not lengths:
         return []
-    parts = _fill(lengths, max_tokens - len(group.prompt_ids))
-    even = _fill(lengths, max(max(lengths), math.ceil(sum(lengths) / len(parts))))
+    room = max_tokens - len(group.prompt_ids)
+    parts = _fill(lengths, room)
+    even = _fill(lengths, min(room, max(max(lengths), math.ceil(sum(lengths) / len(parts)))))
     return even if len(even) == len(parts) else parts
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rlvr.token_groups import TokenGroup, split_into_micro_batches
@@ -23,6 +23,7 @@ group_lists = st.lists(
 
 
 @given(group_lists, st.integers(1, 80))
+@example([_group(8, [1, 3, 3, 3, 7])], 14)  # one sequence alone is over the budget, the others still have to keep to it
 def test_every_sequence_travels_once_and_whole(groups: list[TokenGroup], max_tokens: int) -> None:
     everything = [(group.prompt_ids, ids) for group in groups for ids in group.completion_ids]
     seen: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
