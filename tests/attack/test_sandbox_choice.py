@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -86,7 +87,7 @@ def test_a_container_is_replaced_after_many_programs(sandbox: Sandbox) -> None:
     with Sandbox("docker", zygotes=2) as one:
         one.run_now(ONE)
         old = one._idle[0]
-        old.served = 10**9
+        old._launched = dataclasses.replace(old._launched, serves=1)
         assert one.run_now(ONE).value == 1
         assert (old in one._idle, one.restarts) == (False, 0)
         assert one.run_now(ONE).value == 1

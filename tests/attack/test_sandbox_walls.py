@@ -44,7 +44,7 @@ def test_the_self_test_finds_nothing(sandbox: Sandbox) -> None:
 
 def test_the_self_test_finds_a_missing_wall_and_then_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox_module, "breaches", lambda _: ["it can do anything"])
-    with Sandbox() as one, pytest.raises(SandboxError, match="it can do anything"):
+    with Sandbox("zygote") as one, pytest.raises(SandboxError, match="it can do anything"):
         call(one, "def f(): return 1")
 
 
