@@ -10,7 +10,8 @@ import pytest
 
 from rlvr_sandbox import Limits, Program, Result, Sandbox, SandboxError, languages
 
-HEAD = (
+HEAD = "".join(f"#include <{name}>\n" for name in ("cstdio", "iostream", "vector", "unistd.h", "sys/socket.h", "sys/ptrace.h"))
+HEAD += "using namespace std;\n"
     "#include <cstdio>\n#include <iostream>\n#include <vector>\n#include <unistd.h>\n#include <sys/socket.h>\n#include <sys/ptrace.h>\nusing namespace std;\n"
 )
 LIMITS = Limits(wall_s=1.5, cpu_s=5.0, memory_mb=128, processes=8, disk_mb=16, fsize_mb=8)
