@@ -46,8 +46,10 @@ class Inbox:
             raise CodecError(f"a message of {length} bytes, over the limit of {self._max_bytes}")
         return len(self._bytes) >= LENGTH.size + length
 
-    def next(self) -> tuple[Any, ...]:
-        """The message that is `whole`. Raises CodecError on anything that is not a non-empty tuple led by a name."""
+    def next(self) -> tuple[Any, ...] | None:
+        """A message, or None until it is `whole`. Raises CodecError on anything that is not a non-empty tuple led by a name."""
+        if not self.whole():
+            return None
         end = LENGTH.size + LENGTH.unpack_from(self._bytes)[0]
         body = bytes(self._bytes[LENGTH.size : end])
         del self._bytes[:end]

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Generator
 from types import TracebackType
 
+from rlvr_sandbox import languages
 from rlvr_sandbox.box import Box
 from rlvr_sandbox.bubblewrap import start_bwrap
 from rlvr_sandbox.engine import start_docker, start_docker_flat
@@ -40,6 +41,7 @@ SAFE_BACKENDS = tuple(name for name in BACKENDS if name != UNSAFE_BACKEND)
 """Best first; `auto` takes the first that passes its self-test."""
 
 
+_KEPT_PROGRAMS = 8
 _BUSY = 1000
 """Boxes after which a zygote more than are in use at once is worth its start."""
 
@@ -66,6 +68,8 @@ class Sandbox:
         self._interpreter = interpreter or Interpreter()
         self._most = self._free = zygotes or len(os.sched_getaffinity(0)) + 1
         self._started = 0
+        self._compiling: dict[str, Sandbox] = {}
+        self._compiled: dict[tuple[str, str], Result] = {}
         self._room = threading.Condition()
         self._lock = threading.Lock()
         self._idle: list[ZygoteProcess] = []
@@ -95,14 +99,43 @@ class Sandbox:
         return await asyncio.to_thread(self.run_now, program, stdin=stdin, call=call)
 
     def _run(self, program: Program, stdin: bytes, call: Call) -> Result:
+        if program.language != "python":
+            ready = self.compile(program)
+            if isinstance(ready, Result):
+                return ready
+            program = ready
         with self.open(program, stdin=stdin) as box:
             if program.mode == "stdio":
                 return box.wait()
             return box.result(box.call(call.args, call.kwargs))
 
+    def compile(self, program: Program) -> Program | Result:
+        """What `run_now` makes of a program in another language before it runs it: one for boxes, or the result of a program that
+        does not compile. The last few are kept, so that many inputs cost one compilation. Raises SandboxError without a compiler."""
+        key = program.language, program.source
+        with self._lock:
+            result = self._compiled.get(key)
+            compiling = self._compiling.get(program.language)
+            if compiling is None and result is None:
+                shown = (*self._interpreter.read_only, *languages.tools(program.language))
+                interpreter = dataclasses.replace(self._interpreter, read_only=shown)
+                compiling = self._compiling[program.language] = Sandbox(self.backend, interpreter=interpreter)
+        if result is None:
+            assert compiling is not None
+            result = compiling.run_now(
+                languages.compiler(program.language), stdin=program.source.encode("utf-8", "surrogatepass")
+            )
+            with self._lock:
+                if len(self._compiled) >= _KEPT_PROGRAMS:
+                    self._compiled.pop(next(iter(self._compiled)))
+                self._compiled[key] = result
+        return languages.compiled(program, result)
+
     @contextlib.contextmanager
     def open(self, program: Program, *, stdin: bytes = b"") -> Generator[Box]:
-        """A box with the program in it, for several calls. Raises SandboxError where none can be made."""
+        """A box with a Python program in it, for several calls. Raises SandboxError where none can be made."""
+        if program.language != "python":
+            raise ValueError(f"a {program.language} program is run with run_now, or compile it first")
         with self._places(1), self._box(program, stdin) as box:
             yield box
 
@@ -151,6 +184,9 @@ class Sandbox:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+            compiling, self._compiling = self._compiling, {}
+        for sandbox in compiling.values():
+            sandbox.close()
         for zygote in idle:
             zygote.close()
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 Value = Any
 """None, bool, int, float, complex, str, bytes, list, tuple, dict, set or frozenset, of exactly these types, all the way down."""
 
+LANGUAGES = ("python", "cpp")
+
 Mode = Literal["function", "stdio", "check"]
 """`function`: calls of an entry point, by value. `stdio`: a program with real descriptors 0, 1 and 2. `check`: trusted test
 code whose candidate is a stand-in for a function in another box."""
@@ -68,13 +70,16 @@ class Program:
     preamble: str = ""
     """Trusted code that is run before `source`, in the same module: imports and helpers that a prompt promised."""
     language: str = "python"
+    """One of LANGUAGES; all but Python only as whole programs (`stdio`)."""
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
         if self.mode not in ("function", "stdio", "check"):
             raise ValueError(f"mode is {self.mode!r}; give function, stdio or check")
-        if self.language != "python":
-            raise ValueError(f"language is {self.language!r}; boxes run python only, so far")
+        if self.language not in LANGUAGES:
+            raise ValueError(f"language is {self.language!r}; boxes run {' and '.join(LANGUAGES)}")
+        if self.language != "python" and (self.mode != "stdio" or self.preamble):
+            raise ValueError(f"a {self.language} program is run as a whole: give mode stdio and no preamble")
         if self.mode != "stdio" and not self.entry_point.isidentifier():
             raise ValueError(f"entry_point {self.entry_point!r} is not a name; mode {self.mode} needs the function's name")
 
