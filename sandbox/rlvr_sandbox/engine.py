@@ -64,7 +64,7 @@ def _start(interpreter: Interpreter, making: Making) -> Launched:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             _furnish(folder, listener)
-            client = docker.APIClient(version="auto", **docker.utils.kwargs_from_env())
+            client = _client(docker)
             made = client.create_container(**_description(client, interpreter, folder, uid))
             container = Container(client, made["Id"], docker.errors.DockerException)
             client.start(container.id)
@@ -95,6 +95,14 @@ def _start(interpreter: Interpreter, making: Making) -> Launched:
         inside=f"a container of {interpreter.image}",
         serves=_SERVES,
     )
+
+
+def _client(docker: Any) -> Any:
+    """Talks to the engine in its own version. (The SDK's `version="auto"` leaves a socket open where no engine answers.)"""
+    settings = docker.utils.kwargs_from_env()
+    with contextlib.closing(docker.APIClient(version=docker.constants.DEFAULT_DOCKER_API_VERSION, **settings)) as asking:
+        version = asking.version(api_version=False)["ApiVersion"]
+    return docker.APIClient(version=version, **settings)
 
 
 def _sdk() -> Any:

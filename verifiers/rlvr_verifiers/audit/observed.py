@@ -83,7 +83,5 @@ def _confine(folder: str, log: str) -> int:
     abi = landlock.version()
     if abi:
         ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        kernel.make(
-            landlock.restrict(abi, readable=["/"], writable=[folder], devices=["/dev/null"], free=_two_free())
-        )
+        kernel.make(landlock.restrict(abi, readable=["/"], writable=[folder], devices=["/dev/null"], free=_two_free()))
     return _log
