@@ -98,11 +98,13 @@ def _start(interpreter: Interpreter, making: Making) -> Launched:
 
 
 def _client(docker: Any) -> Any:
-    """Talks to the engine in its own version. (The SDK's `version="auto"` leaves a socket open where no engine answers.)"""
+    """Raises OSError where nothing answers: asked before the SDK is, which would leave a socket open."""
     settings = docker.utils.kwargs_from_env()
-    with contextlib.closing(docker.APIClient(version=docker.constants.DEFAULT_DOCKER_API_VERSION, **settings)) as asking:
-        version = asking.version(api_version=False)["ApiVersion"]
-    return docker.APIClient(version=version, **settings)
+    address: str = settings.get("base_url") or docker.constants.DEFAULT_UNIX_SOCKET
+    if "unix://" in address:
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.connect(address.removeprefix("http+").removeprefix("unix://"))
+    return docker.APIClient(version="auto", **settings)
 
 
 def _sdk() -> Any:
