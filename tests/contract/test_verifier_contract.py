@@ -6,6 +6,7 @@ import dataclasses
 import math
 import random
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +19,7 @@ from rlvr_verifiers.registry import BUILT_IN, check_task, resolve, version_of
 from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.types import Completion, Score, Task
 from rlvr_verifiers.wire import FrameBuffer, pack
+from tests.contract.verifier_server import serving
 
 
 def task(verifier: str, answer: str, **arguments: Any) -> Task:
@@ -52,6 +54,7 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         "Paris",
         "Rome",
     ),
+    "remote": (task("remote", "Paris", verifier="exact", args={"ignore_case": True}), "paris", "Rome"),
     "multi": (
         task(
             "multi",
@@ -97,6 +100,13 @@ HOSTILE = {
     "many letters": "Answer: " + ", ".join("ABCDEFGH" * 100),
     "right to left": "\\boxed{\u202e42}",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    """For `remote`, which asks one."""
+    with serving(["exact"]):
+        yield
 
 
 def same(score: Score) -> Score:

@@ -37,6 +37,7 @@ BUILT_IN: Mapping[str, str] = {
     "multi": "rlvr_verifiers.multi:Multi",
     "openai_grader": "rlvr_verifiers.bridges.openai_grader:OpenAIGrader",
     "regex": "rlvr_verifiers.regex:Regex",
+    "remote": "rlvr_verifiers.service.remote:Remote",
 }
 
 BRIDGES: Mapping[str, str] = {
