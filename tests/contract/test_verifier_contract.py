@@ -22,7 +22,7 @@ from rlvr_verifiers.wire import FrameBuffer, pack
 from tests.contract.verifier_server import serving
 
 
-def task(verifier: str, answer: str, **arguments: Any) -> Task:
+def task(verifier: str, answer: str, /, **arguments: Any) -> Task:
     prompt = ({"role": "user", "content": "Which?"},)
     return Task(id=f"{verifier}-1", prompt=prompt, verifier=verifier, answer=answer, verifier_args=arguments)
 
