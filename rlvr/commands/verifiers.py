@@ -103,3 +103,33 @@ def audit(
     if output is not None:
         output.write_text(found + "\n", encoding="utf-8")
     typer.echo(found if as_json else report.text())
+
+
+@app.command()
+def serve(
+    names: Annotated[list[str], typer.Argument(metavar="VERIFIER...", help="What may be asked; nothing else can be.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port.", min=0, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(help="Verifier processes; 0 takes one per core.", min=0)] = 0,
+    deadline_s: Annotated[float, typer.Option("--deadline-s", help="Seconds one verification may run.", min=0.001)] = 5.0,
+    max_waiting: Annotated[int, typer.Option(help="Verifications under way or waiting before it says 503.", min=1)] = 4096,
+) -> None:
+    """Score over HTTP. On Ctrl-C or SIGTERM it takes nothing new and ends when what is under way is done.
+
+    RLVR_VERIFIER_TOKEN in the environment is the token that callers must give.
+    """
+    import os
+
+    try:
+        import uvicorn
+
+        from rlvr_verifiers.service.app import make_app
+    except ImportError as error:
+        raise RlvrError(f"rlvr verifiers serve needs fastapi and uvicorn ({error}); pip install 'rlvr[serve]'") from None
+    token = os.environ.get("RLVR_VERIFIER_TOKEN")
+    if not token and host not in ("127.0.0.1", "localhost", "::1"):
+        raise RlvrError(
+            f"listening on {host} without a token would let anybody use it; set RLVR_VERIFIER_TOKEN or leave --host out"
+        )
+    service = make_app(names, token=token, workers=workers, deadline_s=deadline_s, max_waiting=max_waiting)
+    uvicorn.run(service, host=host, port=port, log_level="warning", timeout_graceful_shutdown=int(deadline_s) + 5)

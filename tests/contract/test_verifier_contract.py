@@ -8,6 +8,7 @@ import os
 import random
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,9 +23,10 @@ from rlvr_verifiers.tool_env import offered
 from rlvr_verifiers.types import Completion, Score, Task
 from rlvr_verifiers.wire import FrameBuffer, pack
 from tests.contract.judge_server import JudgeServer
+from tests.contract.verifier_server import serving
 
 
-def task(verifier: str, answer: str, **arguments: Any) -> Task:
+def task(verifier: str, answer: str, /, **arguments: Any) -> Task:
     prompt = ({"role": "user", "content": "Which?"},)
     return Task(id=f"{verifier}-1", prompt=prompt, verifier=verifier, answer=answer, verifier_args=arguments)
 
@@ -87,6 +89,7 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         "Paris",
         "Rome",
     ),
+    "remote": (task("remote", "Paris", verifier="exact", args={"ignore_case": True}), "paris", "Rome"),
     "multi": (
         task(
             "multi",
@@ -141,6 +144,13 @@ HOSTILE = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    """For `remote`, which asks one."""
+    with serving(["exact"]):
+        yield
+
+
 def same(score: Score) -> Score:
     """Without what was measured with a clock or a gauge, and what asking a judge cost: the second time nothing."""
     changing = ("_s", "_mb", "_tokens", "calls", "cached", "cost")
@@ -190,7 +200,7 @@ def test_hostile_text_is_scored_zero_soon_and_the_same_each_time(name: str, host
     seconds = time.process_time() - begin
     assert score.value == 0.0, score
     assert not score.passed
-    declared = resolve(name).reasons
+    declared = resolve(name).reasons_for(sample)
     assert declared is None or score.reason in declared
     assert same(score_now(sample, completion)) == same(score)
     assert seconds < 1.0  # measured: 0.1 at most; the bound only has to tell linear from quadratic

@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.wire import FrameBuffer, pack
@@ -150,8 +150,7 @@ class _Channel(asyncio.Protocol):
         self._waiting: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's has all of its methods and is none by type
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -41,6 +41,7 @@ BUILT_IN: Mapping[str, str] = {
     "regex": "rlvr_verifiers.regex:Regex",
     "tool_call": "rlvr_verifiers.tool_call:ToolCall",
     "tool_env": "rlvr_verifiers.tool_env:ToolEnv",
+    "remote": "rlvr_verifiers.service.remote:Remote",
 }
 
 BRIDGES: Mapping[str, str] = {

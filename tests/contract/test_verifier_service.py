@@ -1,0 +1,140 @@
+"""Scores over HTTP: the same as here, for who has the token, and never more work than it can hold."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from rlvr_verifiers import Completion, Task, score_now
+from rlvr_verifiers.service.remote import Remote
+from tests.contract.verifier_server import serving
+
+TOKEN = "a-token"
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("slow") / "slow.py"
+    path.write_text("import time\n\ndef score(task, completion):\n    time.sleep(0.4)\n    return True\n")
+    return f"{path}:score"
+
+
+@pytest.fixture(scope="module")
+def client(slow: str) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with (
+        serving(["exact", "multi", slow], token=TOKEN, max_waiting=3) as address,
+        httpx.Client(base_url=address, headers=headers, timeout=30) as client,
+    ):
+        yield client
+
+
+def question(text: str, verifier: str = "exact", **task: Any) -> dict[str, Any]:
+    return {"task": {"verifier": verifier, "answer": "Paris", **task}, "completion": {"text": text}}
+
+
+def test_scores_are_those_of_the_verifier(client: httpx.Client) -> None:
+    reply = client.post("/score", json=question("Paris"))
+    assert reply.status_code == 200
+    here = score_now(Task(id="t", prompt=(), verifier="exact", answer="Paris"), Completion(text="Paris")).to_json()
+    assert {**reply.json(), "seconds": 0} == {**here, "seconds": 0}
+    batch = client.post("/score_batch", json={"questions": [question("Paris"), question("Rome")]}).json()
+    assert [score["value"] for score in batch["scores"]] == [1.0, 0.0]
+
+
+def test_without_the_token_there_is_nothing(client: httpx.Client) -> None:
+    for path in ("/verifiers", "/metrics"):
+        assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert client.post("/score", json=question("Paris"), headers={"Authorization": ""}).status_code == 401
+    assert client.get("/health", headers={"Authorization": ""}).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (question("x", verifier="math"), "no verifier 'math'"),
+        (question("x", verifier="os:system"), "no verifier"),
+        (question("x", verifier_args={"surprise": 1}), "surprise"),
+        (question("x", verifier="multi", verifier_args={"verifiers": [{"name": "os:system"}]}), "not served"),
+        (
+            question(
+                "x",
+                verifier="multi",
+                verifier_args={"verifiers": [{"name": "multi", "args": {"verifiers": [{"name": "/tmp/evil.py:x"}]}}]},
+            ),
+            "not served",
+        ),
+        ({**question("x"), "extra": 1}, "extra"),
+        ({"task": {"verifier": "exact"}}, "answer"),
+    ],
+)
+def test_what_cannot_be_judged_is_a_422_that_says_why(client: httpx.Client, body: dict[str, Any], told: str) -> None:
+    reply = client.post("/score", json=body)
+    assert reply.status_code == 422
+    assert told in reply.text
+
+
+def test_more_than_it_can_hold_is_refused_at_once_and_counted(client: httpx.Client, slow: str) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        replies = list(threads.map(lambda _: client.post("/score", json=question("x", verifier=slow)), range(6)))
+    codes = sorted(reply.status_code for reply in replies)
+    assert codes == [200, 200, 200, 503, 503, 503]
+    assert next(reply for reply in replies if reply.status_code == 503).headers["Retry-After"] == "1"
+    told = client.get("/metrics").text
+    assert "rlvr_refused_total 3" in told
+    assert "rlvr_waiting 0" in told
+    assert 'rlvr_scores_total{verifier="exact",reason="ok"}' in told
+
+
+def test_it_lists_its_verifiers_and_its_schema(client: httpx.Client) -> None:
+    assert set(client.get("/verifiers").json()) >= {"exact", "multi"}
+    schema = client.get("/openapi.json").json()
+    assert {"/score", "/score_batch", "/verifiers", "/health", "/metrics"} <= schema["paths"].keys()
+
+
+def test_it_finishes_what_is_under_way_before_it_ends(slow: str) -> None:
+    replies: list[int] = []
+    with serving([slow]) as address:
+        thread = threading.Thread(
+            target=lambda: replies.append(httpx.post(f"{address}/score", json=question("x", verifier=slow)).status_code)
+        )
+        thread.start()
+        time.sleep(0.2)
+    thread.join()
+    assert replies == [200]
+
+
+def test_remote_waits_for_a_busy_server_and_gives_up_without_a_zero(monkeypatch: pytest.MonkeyPatch, slow: str) -> None:
+    arguments = {"verifier": slow, "patience_s": 5}
+    task = Task(id="t", prompt=(), verifier="remote", answer="", verifier_args=arguments)
+    with serving([slow], max_waiting=1), ThreadPoolExecutor(3) as threads:
+        remote = Remote()
+        assert [score.value for score in threads.map(lambda _: remote.score(task, Completion(text="x")), range(3))] == [
+            1.0
+        ] * 3
+    monkeypatch.setenv("RLVR_VERIFIER_URL", "http://127.0.0.1:9")
+    away = Task(id="t", prompt=(), verifier="remote", answer="", verifier_args={"verifier": "exact", "patience_s": 0.3})
+    score = Remote().score(away, Completion(text="x"))
+    assert (score.value, score.reason) == (None, "remote_error")
+
+
+def test_remote_is_told_where_its_server_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RLVR_VERIFIER_URL", raising=False)
+    task = Task(id="t", prompt=(), verifier="remote", answer="", verifier_args={"verifier": "exact"})
+    assert "RLVR_VERIFIER_URL" in (Remote().check_task(task) or "")
+
+
+def test_nothing_is_imported_for_a_name_in_a_request(client: httpx.Client, tmp_path: Path) -> None:
+    trap = tmp_path / "trap.py"
+    trap.write_text(f"open({str(tmp_path / 'sprung')!r}, 'w').close()\n")
+    client.post("/score", json=question("x", verifier=f"{trap}:score"))
+    nested = {"verifiers": [{"name": "multi", "args": {"verifiers": [{"name": f"{trap}:score"}]}}]}
+    client.post("/score", json=question("x", verifier="multi", verifier_args=nested))
+    assert not (tmp_path / "sprung").exists()
