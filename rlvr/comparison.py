@@ -173,8 +173,8 @@ def _curve(held_out: Sequence[Sequence[HeldOut]]) -> list[tuple[str, float, floa
         found = [next((f for f in run if f.label == label), None) for run in held_out]
         known = [f for f in found if f is not None]
         if len(known) == len(held_out):
-            minutes = _mean([f.seconds for f in known]) / 60
-            points.append((label, _mean([f.value for f in known]), _mean([f.tokens for f in known]), minutes))
+            accuracy, tokens, seconds = (_mean([getattr(f, key) for f in known]) for key in ("value", "tokens", "seconds"))
+            points.append((label, accuracy, tokens, seconds / 60))
     return points
 
 

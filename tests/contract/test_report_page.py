@@ -178,7 +178,7 @@ def test_hostile_text_is_shown_and_does_nothing(page: Page, tmp_path: Path) -> N
             table = table.set_column(table.schema.get_field_index(column), column, pa.array(values))
         pq.write_table(table, file.path)
     page.open(write_report([run], tmp_path / "report.html").path)
-    page.run("document.getElementById('more').open = true")
+    page.run("document.getElementById('more').open = true; document.getElementById('more').scrollIntoView()")
     page.until("return document.querySelectorAll('#charts-more .main-svg').length > 0")
     for _ in range(5):
         page.run("document.querySelectorAll('#rows tr')[Math.floor(Math.random() * 20)].click()")
