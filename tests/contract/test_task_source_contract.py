@@ -118,7 +118,10 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
         case "concise" | "tool_calls":
             return {"source": case, "args": {"size": 40, "split": split}}
         case "tool_env_files" | "tool_env_shop":
-            return {"source": "tool_env", "args": {"environment": case.removeprefix("tool_env_"), "size": 40, "split": split}}
+            return {
+                "source": "tool_env",
+                "args": {"environment": case.removeprefix("tool_env_"), "size": 40, "split": split},
+            }
         case _:
             return {"source": "reasoning_gym", "args": {"name": case, "size": 8, "split": split}}
 

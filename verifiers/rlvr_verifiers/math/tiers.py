@@ -5,7 +5,8 @@
 3. residues modulo primes, for rational expressions too large to expand (`identity.py`);
 4. numbers at several points with rising precision, for everything else (`numeric.py`).
 
-There is no tier of symbolic algebra: what none of these can decide is not equal.
+There is no tier of symbolic algebra, which would decide nothing more (`benchmarks/math_tiers.py`): what none of these can decide is
+not equal.
 """
 
 from __future__ import annotations
