@@ -18,6 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rlvr.comparison import compare_runs
+from rlvr.variants import variants_of_folders
+
 RECIPE = "configs/demo.yaml"
 ALGORITHMS = {"grpo": "rl.algorithm=grpo", "dapo": "rl.algorithm={preset: dapo, overlong_buffer_tokens: 8}"}
 
@@ -90,6 +93,7 @@ def write(arguments: argparse.Namespace, warm: Path, runs: dict[str, dict[str, A
         "versions": manifest["versions"],
         "start": {e["label"]: e["pass@1"] for e in start},
         "runs": runs,
+        "comparison": compare_runs(variants_of_folders([arguments.runs / name for name in runs])).to_json()["pairs"],
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
@@ -124,6 +128,7 @@ def report(result: dict[str, Any]) -> str:
         finals = [run["final"]["value"] for run in result["runs"].values() if run["algorithm"] == algorithm]
         spread = f", standard deviation {100 * statistics.stdev(finals):.1f}" if len(finals) > 1 else ""
         lines.append(f"- {algorithm}: mean over seeds {100 * statistics.mean(finals):.1f} %{spread}")
+    lines += ["", *(pair["verdict"] for pair in result["comparison"])]
     lines += ["", "Mean reward of everything sampled, per step:", ""]
     lines += [f"- {name}: {' '.join(f'{value:.2f}' for value in run['reward'])}" for name, run in result["runs"].items()]
     return "\n".join(lines) + "\n"

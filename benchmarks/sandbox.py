@@ -1,10 +1,11 @@
 """What a box costs: the sandbox against `subprocess.run([python, file])` on small programs, in turns, so that a busy machine
 slows both.
 
-    python benchmarks/sandbox.py [--rounds 100] [--workers 1 2]
+    python benchmarks/sandbox.py [--rounds 300] [--workers 1 2] [--out docs/results/sandbox.json]
 
 `bare` starts an interpreter on a file that holds program and check. `fork` is the backend without walls: the same warm zygote
-and protocol, so `zygote / fork` is what the walls cost. `8 cases` runs one stdin/stdout program on eight inputs.
+and protocol, so `zygote / fork` is what the walls cost. `8 cases` runs one stdin/stdout program on eight inputs. CPU time is that
+of everybody who has a part in it: this process, the zygote and the programs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
+import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -19,8 +23,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from rlvr_sandbox import Limits, Program, Sandbox
+from rlvr_sandbox import Call, Limits, Program, Sandbox
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ PROBLEMS = (
 )
 STDIO = Program(source="import sys\nfor line in sys.stdin:\n    a, b = map(int, line.split())\n    print(a + b)\n")
 LIMITS = Limits(wall_s=60.0, cpu_s=60.0)
+_WARM = 1100
+"""Boxes after which a sandbox has started all it is going to start."""
 
 
 def bare(problem: Problem, folder: Path) -> None:
@@ -73,8 +80,9 @@ def bare(problem: Problem, folder: Path) -> None:
 def boxed(problem: Problem, sandbox: Sandbox) -> None:
     program = Program(source=problem.source, mode="function", entry_point=problem.entry_point, limits=LIMITS)
     with sandbox.open(program) as box:
-        for args, expected in problem.cases:
-            assert box.call(args).value == expected
+        outcomes = box.calls(Call(args=args) for args, _ in problem.cases)
+        for outcome, (_, expected) in zip(outcomes, problem.cases, strict=True):
+            assert outcome.value == expected
 
 
 def eight_cases(sandbox: Sandbox) -> None:
@@ -82,51 +90,120 @@ def eight_cases(sandbox: Sandbox) -> None:
         assert sandbox.run_now(STDIO, stdin=f"{number} {number}\n".encode()).stdout == f"{2 * number}\n".encode()
 
 
-def measure(rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each way, in turns."""
+def warm(sandbox: Sandbox) -> list[int]:
+    """Until it has all the zygotes it wants; returns their processes."""
+    before = set(descendants(os.getpid()))
+    for number in range(_WARM):
+        boxed(PROBLEMS[number % len(PROBLEMS)], sandbox)
+    return [pid for pid in descendants(os.getpid()) if pid not in before]
+
+
+def descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, file.read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+
+def cpu_ms(pids: list[int]) -> float:
+    """Of these processes and of all their children that have ended."""
+    fields = [
+        Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+        for pid in pids
+        if os.path.exists(f"/proc/{pid}")
+    ]
+    return sum(sum(map(int, four)) for four in fields) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def own_ms(who: int) -> float:
+    usage = resource.getrusage(who)
+    return (usage.ru_utime + usage.ru_stime) * 1000
+
+
+def measure(rounds: int) -> dict[str, dict[str, Any]]:
+    """Milliseconds of each way, in turns, and CPU time of one turn."""
     times: dict[str, list[float]] = {"bare": [], "fork": [], "zygote": [], "8 cases": []}
-    with Sandbox("zygote") as walls, Sandbox("unsafe_rlimit") as fork, tempfile.TemporaryDirectory() as folder:
+    cpu: dict[str, float] = dict.fromkeys(times, 0.0)
+    with (
+        Sandbox("zygote") as walls,
+        Sandbox("unsafe_rlimit") as fork,
+        Sandbox("zygote") as cases,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        families = {"bare": [], "fork": warm(fork), "zygote": warm(walls), "8 cases": warm(cases)}
+        before = {name: cpu_ms(pids) for name, pids in families.items()}
         for number in range(rounds):
             problem = PROBLEMS[number % len(PROBLEMS)]
             ways: dict[str, Callable[[], None]] = {
                 "bare": lambda problem=problem: bare(problem, Path(folder)),
                 "fork": lambda problem=problem: boxed(problem, fork),
                 "zygote": lambda problem=problem: boxed(problem, walls),
-                "8 cases": lambda: eight_cases(walls),
+                "8 cases": lambda: eight_cases(cases),
             }
             for name, way in ways.items():
+                used = own_ms(resource.RUSAGE_SELF) + own_ms(resource.RUSAGE_CHILDREN)
                 begin = time.perf_counter()
                 way()
-                if number >= len(PROBLEMS):  # the first ones start zygotes and fill caches
-                    times[name].append((time.perf_counter() - begin) * 1000)
-    return times
+                times[name].append((time.perf_counter() - begin) * 1000)
+                cpu[name] += own_ms(resource.RUSAGE_SELF) + own_ms(resource.RUSAGE_CHILDREN) - used
+        for name, pids in families.items():
+            cpu[name] += cpu_ms(pids) - before[name]
+    return {name: {"ms": times[name], "cpu_ms": cpu[name] / rounds} for name in times}
 
 
-def report(workers: int, times: dict[str, list[float]]) -> None:
-    typical = {name: statistics.median(values) for name, values in times.items()}
-    print(f"{workers} worker(s), {len(times['bare'])} rounds each way")
-    for name, values in times.items():
-        high = sorted(values)[int(len(values) * 0.99)]
+def summary(answers: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    rows: dict[str, dict[str, float]] = {}
+    for name in answers[0]:
+        values = sorted(value for answer in answers for value in answer[name]["ms"])
+        rows[name] = {
+            "p50_ms": round(statistics.median(values), 3),
+            "p99_ms": round(values[int(len(values) * 0.99)], 3),
+            "cpu_ms": round(statistics.mean(answer[name]["cpu_ms"] for answer in answers), 3),
+        }
+    for row in rows.values():
+        row["bare_over_this"] = round(rows["bare"]["p50_ms"] / row["p50_ms"], 2)
+        row["bare_over_this_cpu"] = round(rows["bare"]["cpu_ms"] / row["cpu_ms"], 2)
+    return rows
+
+
+def report(workers: int, rounds: int, rows: dict[str, dict[str, float]]) -> None:
+    print(f"{workers} worker(s), {rounds} rounds each way")
+    for name, row in rows.items():
         print(
-            f"  {name:<8} p50 {typical[name]:7.2f} ms   p99 {high:7.2f} ms   bare/this {typical['bare'] / typical[name]:6.1f}"
+            f"  {name:<8} p50 {row['p50_ms']:7.2f} ms   p99 {row['p99_ms']:7.2f} ms   CPU {row['cpu_ms']:6.2f} ms   "
+            f"bare/this {row['bare_over_this']:5.1f} (CPU {row['bare_over_this_cpu']:.1f})"
         )
-    print(f"  zygote/fork {typical['zygote'] / typical['fork']:.2f}")
+    print(f"  zygote/fork {rows['zygote']['p50_ms'] / rows['fork']['p50_ms']:.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         print(json.dumps(measure(options.rounds)))
         return
+    results: dict[str, Any] = {
+        "command": " ".join(["python", *sys.argv]),
+        "python": platform.python_version(),
+        "kernel": platform.release(),
+        "cores": os.cpu_count(),
+        "rounds": options.rounds,
+        "workers": {},
+    }
     for workers in options.workers:
         command = [sys.executable, __file__, "--child", "--rounds", str(options.rounds)]
+        load = os.getloadavg()[0]
         started = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(workers)]
-        answers = [json.loads(process.communicate()[0]) for process in started]
-        report(workers, {name: [value for answer in answers for value in answer[name]] for name in answers[0]})
+        rows = summary([json.loads(process.communicate()[0]) for process in started])
+        results["workers"][str(workers)] = {"load_before": round(load, 2), **rows}
+        report(workers, options.rounds, rows)
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Runs boxes for a long time and watches for anything that grows: descriptors, processes, mounts, control groups, memory.
 
-    python benchmarks/sandbox_soak.py [--runs 200000]
+    python benchmarks/sandbox_soak.py [--runs 200000] [--out soak.json]
 
-Every tenth program is a hostile one. Exits with 1 where the second half of the run holds more than the first.
+Every tenth program is a hostile one. Exits with 1 where the second half of the run holds more than the first. `--out` adds what
+this run held to a file, so that a long soak can be run in parts.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from pathlib import Path
@@ -42,7 +44,7 @@ def holdings() -> dict[str, int]:
         "descriptors": sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in families),
         "processes": len(families),
         "mounts": len(Path("/proc/self/mountinfo").read_text().splitlines()),
-        "groups": sum(1 for _ in Path("/sys/fs/cgroup").glob("**/rlvr-box-*")),
+        "groups": sum(1 for _ in Path("/sys/fs/cgroup").glob(f"**/rlvr-box-{os.getpid()}-*")),
         "memory_kb": memory,
     }
 
@@ -50,7 +52,9 @@ def holdings() -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200_000)
-    runs = parser.parse_args().runs
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    runs: int = options.runs
     checkpoints: list[dict[str, int]] = []
     begin = time.monotonic()
     with Sandbox(zygotes=2) as sandbox:
@@ -63,8 +67,18 @@ def main() -> None:
                 checkpoints.append(holdings())
                 print(f"{number} runs, {number / (time.monotonic() - begin):.0f} a second: {checkpoints[-1]}", flush=True)
         restarts = sandbox.restarts
-    first, last = checkpoints[len(checkpoints) // 2], checkpoints[-1]
-    grown = [name for name in last if last[name] > first[name] * (1.02 if name == "memory_kb" else 1)]
+    if options.out:
+        parts = json.loads(options.out.read_text()) if options.out.exists() else []
+        parts.append(
+            {"runs": runs, "seconds": round(time.monotonic() - begin, 1), "restarts": restarts, "held": checkpoints}
+        )
+        options.out.write_text(json.dumps(parts, indent=1) + "\n")
+    half = checkpoints[: len(checkpoints) // 2 + 1]  # a box that is being made comes and goes, so their largest counts
+    grown = [
+        name
+        for name, held in checkpoints[-1].items()
+        if held > max(point[name] for point in half) * (1.02 if name == "memory_kb" else 1)
+    ]
     if grown or restarts:
         raise SystemExit(f"grown: {', '.join(grown) or 'nothing'}; zygotes restarted: {restarts}")
 

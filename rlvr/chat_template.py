@@ -17,6 +17,7 @@ from rlvr.errors import RlvrError
 from rlvr_verifiers.types import Message, Task
 
 _PROBE = "verifiable reward probe"
+_OTHER_TEMPLATE = "give a template that can with model.chat_template, for example configs/chatml_tools.jinja"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,14 +36,79 @@ class ChatFormat:
         return self.message_ids(task.prompt, task.tools)
 
     def message_ids(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> tuple[int, ...]:
-        encoded = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tools=[dict(tool) for tool in tools] or None,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
+        """Raises `RlvrError` where the template leaves tools out: the policy would have to guess their names."""
+        text = self._rendered(messages, tools)
+        if missing := [name for tool in tools if (name := _tool_name(tool)) not in text]:
+            raise RlvrError(
+                f"{self.tokenizer.name_or_path}: the chat template does not show the policy its tools ({', '.join(missing)}); "
+                f"name them in the prompt, or {_OTHER_TEMPLATE}"
+            )
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def observation_ids(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """What the template writes for these messages between the end of an assistant's turn and the start of its next one.
+
+        To be appended to a turn that ended with `turn_end_id`; what the policy sampled is never tokenised again. Text in the
+        messages that spells a special token is broken up, or a tool's output could end its own message and speak for others.
+        """
+        shown = [{**message, "content": self._without_special_tokens(str(message["content"]))} for message in messages]
+        ids = self.tokenizer.encode(self._after_a_turn(shown), add_special_tokens=False)
+        return tuple(ids[1:])  # without the end of the turn, which was sampled
+
+    def check_observations(self) -> None:
+        """Raises `RlvrError` where the template cannot show the policy what a tool returned."""
+        text = self._after_a_turn([{"role": "tool", "content": _PROBE}])
+        if _PROBE not in text or self.tokenizer.encode(text, add_special_tokens=False)[0] != self.turn_end_id:
+            raise RlvrError(
+                f"{self.tokenizer.name_or_path}: the chat template drops what a tool returned; {_OTHER_TEMPLATE}"
+            )
+
+    def _rendered(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, generation_prompt: bool = True
+    ) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                tools=[dict(tool) for tool in tools] or None,
+                add_generation_prompt=generation_prompt,
+                tokenize=False,
+            )
         )
-        return tuple(encoded["input_ids"])  # type: ignore[index]
+
+    def _after_a_turn(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """What the template makes of messages behind an assistant's words, up to its next turn; the end of its turn included."""
+        spoken = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": _PROBE}]
+        conversation = [*spoken, *map(dict, messages)]
+        try:
+            text = self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # the template's own code
+            raise RlvrError(
+                f"{self.tokenizer.name_or_path}: the chat template cannot show what a tool returned "
+                f"({' '.join(str(error).split())}); {_OTHER_TEMPLATE}"
+            ) from None
+        return str(text).partition(_PROBE)[2]
+
+    def _without_special_tokens(self, content: str) -> str:
+        added: Any = self.tokenizer.added_tokens_encoder
+        for token in added:
+            if token in content:
+                content = content.replace(token, f"{token[0]} {token[1:]}")
+        return content
+
+    def called_text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """What the policy writes to make the calls of the last message, in the template's own format.
+
+        Raises `RlvrError` where the template shows no calls.
+        """
+        before = self._rendered(messages[:-1], tools)
+        after = self._rendered(messages, tools, generation_prompt=False)
+        end = after.rfind(self.raw_text([self.turn_end_id]))
+        names = [_tool_name(call) for call in messages[-1]["tool_calls"]]
+        if not after.startswith(before) or end < len(before) or any(name not in after[len(before) : end] for name in names):
+            raise RlvrError(
+                f"{self.tokenizer.name_or_path}: the chat template does not show calls of tools ({', '.join(names)}); {_OTHER_TEMPLATE}"
+            )
+        return after[len(before) : end]
 
     def turn_ids(self, content: str) -> tuple[int, ...]:
         """An assistant turn as the policy would have emitted it: the words and the end of the turn."""
@@ -126,6 +192,10 @@ def _stop_ids(tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig |
     configured = generation.eos_token_id if generation is not None else None
     ids = [configured] if isinstance(configured, int) else list(configured or [])
     return tuple(sorted({*map(int, ids), _single(tokenizer.eos_token_id)}))
+
+
+def _tool_name(tool: Mapping[str, Any]) -> str:
+    return str(tool.get("function", tool).get("name", ""))
 
 
 def _single(token_id: Any) -> int:

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from rlvr import __version__
-from rlvr.commands import tasks, verifiers
+from rlvr.commands import results, sandbox, tasks, verifiers
 
 app = typer.Typer(
     name="rlvr",
@@ -27,7 +27,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(verifiers.app, name="verifiers")
+app.add_typer(results.app)
 # A pipe has no width of its own, and rich would wrap tables to 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -52,7 +54,7 @@ def train(
         bool, typer.Option("--resume", help="Continue run_name, or the newest run of this config, from its last checkpoint.")
     ] = False,
 ) -> None:
-    """Run the stages that CONFIG names: sft, rl."""
+    """Run the stages that CONFIG names: sft, preference, rl."""
     from rlvr.config.load import load_config, resolved
     from rlvr.redaction import Redactor
     from rlvr.run_name import check_same_run, new_run_name, newest_run
@@ -80,21 +82,24 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write every scored completion here (parquet).")
     ] = None,
+    failures: Annotated[
+        int, typer.Option(help="Problems that failed to show, each with its first failing case.", min=0)
+    ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Measure avg@n and unbiased pass@k with confidence intervals, per task source."""
-    from rlvr.commands.evaluate import eval_config, run_evaluation
+    """Measure avg@n and unbiased pass@k with confidence intervals, per task source, and show what failed."""
+    from rlvr.commands.evaluate import eval_config, pass_rates, run_evaluation
     from rlvr.outcome import evaluation_table
 
     settings = eval_config(config, overrides or [], model=model, adapter=adapter, tasks=tasks_path, samples=samples)
     _quiet_libraries()
     evaluation = run_evaluation(settings, output)
+    rates = pass_rates(evaluation)
     if as_json:
-        typer.echo(json.dumps(evaluation.summary()))
+        typer.echo(json.dumps({**evaluation.summary(), **rates.to_json()}))
     else:
         console.print(evaluation_table([evaluation]))
-        for source, estimate in evaluation.per_source.items():
-            console.print(f"{source}: {estimate.as_percent()} over {estimate.n} tasks", markup=False)
+        rates.show(console, failures=failures)
 
 
 @app.command()
@@ -106,11 +111,65 @@ def score(
     ] = None,
     workers: Annotated[int, typer.Option(help="Verifier processes; 0 takes one per core.")] = 0,
     deadline_s: Annotated[float, typer.Option("--deadline-s", help="Seconds before a verification is killed.")] = 5.0,
+    k: Annotated[str | None, typer.Option("--k", help="The k of pass@k, e.g. 1,5,10; default: powers of two.")] = None,
+    failures: Annotated[
+        int, typer.Option(help="Problems that failed to show, each with its first failing case.", min=0)
+    ] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON; needs -o for the rows.")] = False,
 ) -> None:
-    """Score existing completions without a model."""
+    """Score existing completions without a model: rows with their scores, and pass@k by task source.
+
+    Rows with one id, or a list in `completion`, are completions of one problem.
+    """
+    from rlvr.pass_rates import parsed_ks
     from rlvr.score_records import score_records
 
-    score_records(records, verifier, output, workers, deadline_s)
+    score_records(records, verifier, output, workers, deadline_s, ks=parsed_ks(k), failures=failures, as_json=as_json)
+
+
+@app.command()
+def pairs(
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSONL to write; its provenance goes beside it.")],
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="A config; its rl.tasks are sampled.")] = None,
+    overrides: Overrides = None,
+    model: Annotated[str | None, typer.Option(help="Hub name or folder, instead of CONFIG's.")] = None,
+    adapter: Annotated[Path | None, typer.Option(help="A PEFT adapter folder to sample from.")] = None,
+    tasks_path: Annotated[Path | None, typer.Option("--tasks", help="A JSONL or parquet file of task records.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only the first so many tasks of each source.")] = None,
+    samples: Annotated[int, typer.Option(help="Completions per prompt.")] = 8,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature; default: the config's.")] = None,
+    verifier: Annotated[str | None, typer.Option(help="Score with this verifier, `judge` for example.")] = None,
+    verifier_args: Annotated[str | None, typer.Option("--verifier-args", help="Its arguments, a JSON object.")] = None,
+    sft: Annotated[bool, typer.Option("--sft", help="Write verified completions to learn from instead of pairs.")] = False,
+    margin: Annotated[float, typer.Option(help="Smallest difference between the scores of a pair.")] = 0.0,
+    same_length: Annotated[
+        float | None, typer.Option("--same-length", help="Largest difference of lengths, as a share of the longer one.")
+    ] = None,
+    per_prompt: Annotated[int, typer.Option("--per-prompt", help="Most rows a prompt may give.")] = 1,
+) -> None:
+    """Make preference pairs (best against worst), or verified demonstrations, from a model's own completions."""
+    from rlvr.commands.pairs import Request, describe, make_dataset
+    from rlvr.preference.from_rollouts import PairRule
+
+    _quiet_libraries()
+    counts = make_dataset(
+        Request(
+            config=config,
+            overrides=overrides or [],
+            model=model,
+            adapter=adapter,
+            tasks=tasks_path,
+            limit=limit,
+            samples=samples,
+            temperature=temperature,
+            verifier=verifier,
+            verifier_args=verifier_args,
+            kind="sft" if sft else "pairs",
+            rule=PairRule(margin=margin, same_length=same_length, per_prompt=per_prompt),
+            output=output,
+        )
+    )
+    console.print(f"{counts.rows} rows written to {output}; {describe(counts)}", markup=False, soft_wrap=True)
 
 
 @app.command()

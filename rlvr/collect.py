@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from rlvr.advantages import is_informative
 from rlvr.config.schema import RlConfig
 from rlvr.errors import RlvrError
+from rlvr.repetition import ends_in_a_loop
 from rlvr.sampling import Sampled, Sampler, SamplingPlan
 from rlvr.types import Group, Rollout
 from rlvr_verifiers.types import Task
@@ -45,6 +46,7 @@ async def collect(
         max_tokens=config.max_completion_tokens,
         temperature=config.temperature,
         seed=seed,
+        max_turns=config.max_turns,
     )
     kept = list(carried)
     sampled: list[Group] = []
@@ -173,6 +175,8 @@ def _rollout_metrics(rollouts: Sequence[Rollout], scored: Sequence[Rollout]) -> 
     per_source: dict[str, list[bool]] = {}
     for rollout in scored:
         per_source.setdefault(rollout.task.data_source or "tasks", []).append(rollout.score.passed)
+    turns = [sum(message["role"] == "assistant" for message in r.completion.messages) for r in rollouts]
+    conversations = {"completion/turns_mean": sum(turns) / len(turns), "completion/turns_max": float(max(turns))}
     return {
         "reward/mean": mean,
         "reward/std": math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(1, len(values))),
@@ -180,6 +184,8 @@ def _rollout_metrics(rollouts: Sequence[Rollout], scored: Sequence[Rollout]) -> 
         "completion/tokens_mean": sum(lengths) / len(lengths),
         "completion/tokens_max": float(max(lengths)),
         "completion/truncated_fraction": sum(r.completion.finish_reason == "length" for r in rollouts) / len(rollouts),
+        **(conversations if any(r.task.environment is not None for r in rollouts) else {}),
+        "completion/repeated_fraction": sum(ends_in_a_loop(r.completion.token_ids) for r in rollouts) / len(rollouts),
         **{f"reasons/{reason}": n / len(rollouts) for reason, n in sorted(reasons.items())},
         **{f"accuracy/{source}": sum(passed) / len(passed) for source, passed in sorted(per_source.items())},
     }

@@ -26,7 +26,11 @@ def demonstration(task: Task, chat: ChatFormat, turns: Turns) -> TokenGroup:
     if isinstance(words, str) and words.strip() and task.prompt:
         return _group(chat.message_ids(task.prompt, task.tools), chat.turn_ids(words), [])
     last = task.prompt[-1] if len(task.prompt) > 1 else {}
-    if "demonstration" in task.info or last.get("role") != "assistant" or not _words(last).strip():
+    if (
+        "demonstration" in task.info
+        or last.get("role") != "assistant"
+        or not (_words(last).strip() or last.get("tool_calls"))
+    ):
         raise RlvrError(
             f"sft.tasks: task {task.id} has nothing to learn from; give it info.demonstration, end its messages with an "
             "assistant turn, or set the source's `demonstration` column"
@@ -62,7 +66,12 @@ def _conversation(task: Task, chat: ChatFormat, taught: Sequence[int]) -> TokenG
                 "set sft.turns=last"
             )
         silent.append(range(len(tokens), len(before) - len(prompt)))
-        tokens += [*before[len(known) :], *chat.turn_ids(_words(task.prompt[i]))]
+        words = (
+            chat.called_text(task.prompt[: i + 1], task.tools)
+            if task.prompt[i].get("tool_calls")
+            else _words(task.prompt[i])
+        )
+        tokens += [*before[len(known) :], *chat.turn_ids(words)]
     return _group(prompt, tuple(tokens), silent)
 
 

@@ -48,10 +48,15 @@ def diagnose(metrics: Mapping[str, float], config: Config, step: int | None = No
 
     `step` counts from 1; what only needs saying once is said at step 1.
     """
+    return next(iter(diagnose_all(metrics, config, step)), None)
+
+
+def diagnose_all(metrics: Mapping[str, float], config: Config, step: int | None = None) -> list[str]:
+    """Everything that stands out, in the order in which to act; `metrics` may be means over several steps."""
     if config.rl is None:
-        return None
+        return []
     seen = _Step(metrics, config, config.rl, step)
-    return next((sentence for rule in RULES if (sentence := rule(seen)) is not None), None)
+    return [sentence for rule in RULES if (sentence := rule(seen)) is not None]
 
 
 def diagnose_learning_rate(optimizer: OptimizerConfig, config: Config, where: str) -> str | None:

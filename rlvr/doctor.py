@@ -266,15 +266,24 @@ def check_docker() -> Check:
 
 
 def check_sandbox() -> Check:
-    """Backends that can run model-written programs."""
-    from rlvr_sandbox import probe
+    """What each backend that can run model-written programs guarantees here, or why it cannot be used, best first; the service,
+    where the environment says that programs run there."""
+    from rlvr_sandbox import RemoteSandbox, SandboxError, probe
 
+    if os.environ.get("RLVR_SANDBOX") == "remote":
+        try:
+            with RemoteSandbox.from_environment() as remote:
+                return Check("sandbox", "ok", f"remote: {remote.walls()}")
+        except SandboxError as error:
+            return Check("sandbox", "missing", str(error), "RLVR_SANDBOX=remote asks for a service; see sandbox/README.md")
     reports = probe()
-    works = [report for report in reports if report.works]
+    what = "; ".join(f"{report.name}: {'' if report.works else 'unavailable: '}{report.detail}" for report in reports)
+    works = [report.name for report in reports if report.works]
     if not works:
-        what = "; ".join(f"{report.name}: {report.detail}" for report in reports)
         return Check("sandbox", "missing", what, "tasks whose answers are programs cannot be scored; see sandbox/README.md")
-    return Check("sandbox", "ok", "; ".join(f"{report.name}: {report.detail}" for report in works))
+    if works == ["landlock"]:
+        return Check("sandbox", "limited", what, "allow user namespaces or install bubblewrap, for the stronger backends")
+    return Check("sandbox", "ok", what)
 
 
 CHECKS: dict[str, Callable[[], Check]] = {

@@ -34,6 +34,8 @@ class Evaluation:
     infra_failures: int
     truncated_fraction: float
     tokens_mean: float
+    opinion_fraction: float
+    """Share of the scores that are a judge's opinion, not a verification."""
     rollouts: tuple[Rollout, ...]
 
     def summary(self) -> dict[str, Any]:
@@ -48,6 +50,7 @@ class Evaluation:
             "infra_failures": self.infra_failures,
             "truncated_fraction": self.truncated_fraction,
             "tokens_mean": self.tokens_mean,
+            "opinion_fraction": self.opinion_fraction,
         }
 
 
@@ -70,6 +73,7 @@ async def evaluate(
         temperature=config.temperature,
         seed=seed,
         weights=weights,
+        max_turns=config.max_turns,
     )
     sampled = await sampler.sample(tasks, plan, occasion="evaluation")
     return summarise(label, [rollout for group in sampled.rollouts for rollout in group])
@@ -103,6 +107,7 @@ def summarise(label: str, rollouts: Sequence[Rollout]) -> Evaluation:
         infra_failures=sum(r.score.value is None for r in rollouts),
         truncated_fraction=sum(r.completion.finish_reason == "length" for r in rollouts) / len(rollouts),
         tokens_mean=sum(len(r.completion.token_ids) for r in rollouts) / len(rollouts),
+        opinion_fraction=sum(r.score.is_opinion for r in rollouts) / len(rollouts),
         rollouts=tuple(rollouts),
     )
 

@@ -12,7 +12,9 @@ from rlvr.checkpoint import checkpoints
 from rlvr.config.load import parse_config
 from rlvr.config.schema import Config
 from rlvr.errors import RlvrError
+from rlvr.model_card import model_card
 from rlvr.run_folder import CONFIG
+from rlvr.run_record import read_run
 
 
 def export_run(run: Path, output: Path, *, merge: bool = False, which: str = "best") -> str:
@@ -27,11 +29,13 @@ def export_run(run: Path, output: Path, *, merge: bool = False, which: str = "be
         raise RlvrError(f"{output} is not empty; choose another folder")
     if config.adapter.kind == "lora" and merge:
         _merge(config, source, output)
+        _describe(run, output, described, merged=True)
         return f"merged model of {described} written to {output}"
     shutil.copytree(source, output, dirs_exist_ok=True)
     if config.adapter.kind == "lora":
         _name_base(output, config.model.name)
     _save_tokenizer(config, output)
+    _describe(run, output, described, merged=False)
     return f"{'adapter' if config.adapter.kind == 'lora' else 'model'} of {described} written to {output}"
 
 
@@ -73,6 +77,12 @@ def _merge(config: Config, adapter: Path, output: Path) -> None:
     merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     merged.to(getattr(torch, config.model.dtype)).save_pretrained(output)
     _save_tokenizer(config, output)
+
+
+def _describe(run: Path, output: Path, described: str, *, merged: bool) -> None:
+    """Model card and config beside the weights."""
+    (output / "README.md").write_text(model_card(read_run(run), weights=described, merged=merged), encoding="utf-8")
+    shutil.copyfile(run / CONFIG, output / CONFIG)
 
 
 def _save_tokenizer(config: Config, output: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,14 +70,17 @@ class Learner:
         )
 
     def update(self, batch: UpdateBatch, objective: Objective, config: AlgorithmConfig) -> dict[str, float]:
-        """One optimizer step. Returns metrics: means over the step's loss tokens, `loss`, `grad_norm`, `learning_rate`.
+        """One optimizer step. Returns metrics: means over the step's loss tokens, `loss`, and those of `step`."""
+        return self.step(lambda: _reduced(self._accumulate(batch, objective, config), batch.total_tokens))
+
+    def step(self, accumulate: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """One optimizer step on the gradient that `accumulate` leaves; its metrics, and `grad_norm`, `learning_rate`.
 
         A step whose gradient is not finite changes nothing and is counted; too many in a row stop the run.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        sums = self._accumulate(batch, objective, config)
+        metrics = accumulate()
         ranks.sum_gradients(self._masters)
-        metrics = _reduced(sums, batch.total_tokens)
         norm = float(nn.utils.clip_grad_norm_(self._masters, self.config.max_grad_norm))
         metrics["grad_norm"] = norm
         metrics["learning_rate"] = float(self.scheduler.get_last_lr()[0])

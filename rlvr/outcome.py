@@ -53,7 +53,9 @@ def _milestones(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
-    table = Table(title="held-out tasks", title_justify="left")
+    opinions = any(evaluation.opinion_fraction > 0 for evaluation in evaluations)
+    title = "held-out tasks (with opinions of a judge, which verify nothing)" if opinions else "held-out tasks"
+    table = Table(title=title, title_justify="left")
     for column in ("policy", "pass@1 (95 % interval)", "pass@k", "tokens", "cut off", "most common reasons"):
         table.add_column(column)
     for evaluation in evaluations:

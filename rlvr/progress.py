@@ -117,7 +117,7 @@ class Progress:
         if self._metrics:
             rows.append(Text("   ".join(headline(self._metrics))))
         if split := time_split(self._metrics):
-            rows.append(_split_bar(split, self._metrics.get("time/step_s")))
+            rows.append(split_bar(split, self._metrics.get("time/step_s")))
         if detail := fine_print(self._metrics):
             rows.append(Text("   ".join(detail), style="bright_black"))
         if self._diagnosis is not None:
@@ -131,6 +131,8 @@ def headline(metrics: Mapping[str, float]) -> list[str]:
     shown = [
         first,
         ("accuracy", "accuracy {:.1f} %", 100.0),
+        ("reward/accuracy", "{:.0f} % preferred", 100.0),
+        ("reward/margin", "margin {:.2f}", 1.0),
         ("completion/tokens_mean", "{:.0f} tokens", 1.0),
         ("tokens_per_s", "{:.0f} tok/s", 1.0),
         ("groups/waste_fraction", "waste {:.0f} %", 100.0),
@@ -162,7 +164,8 @@ def time_split(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
     return [(phase, seconds / total) for phase, seconds in spent.items() if seconds / total >= 0.005]
 
 
-def _split_bar(split: Iterable[tuple[str, float]], step_s: float | None) -> Text:
+def split_bar(split: Iterable[tuple[str, float]], step_s: float | None) -> Text:
+    """`time_split` as a coloured bar with its legend."""
     bar, legend = Text(), Text()
     for phase, share in split:
         bar.append("█" * round(share * SPLIT_WIDTH), style=PHASES[phase])

@@ -22,6 +22,7 @@ SCHEMA = pa.schema(
         ("step", pa.int32()),
         ("task_id", pa.string()),
         ("data_source", pa.string()),
+        ("verifier", pa.string()),
         ("sample", pa.int32()),  # number within its group
         ("prompt", pa.string()),  # JSON list of messages
         ("answer", pa.string()),  # the gold
@@ -85,6 +86,7 @@ def _row(rollout: Rollout, sample: int, redactor: Redactor) -> dict[str, Any]:
     return {
         "task_id": clean(task.id),
         "data_source": clean(task.data_source),
+        "verifier": clean(task.verifier),
         "sample": sample,
         "prompt": clean(_json(task.prompt)),
         "answer": clean(task.answer),
@@ -126,7 +128,7 @@ def rollouts_of(table: pa.Table) -> list[Rollout]:
             task=Task(
                 id=row["task_id"],
                 prompt=tuple(json.loads(row["prompt"])),
-                verifier="",
+                verifier=row.get("verifier") or "",  # older tables have no such column
                 answer=row["answer"],
                 data_source=row["data_source"],
             ),

@@ -13,7 +13,9 @@ import yaml
 from rlvr.errors import RlvrError
 from rlvr.run_folder import CONFIG
 
-MAY_CHANGE = ("verification", "checkpoint", "tracking", "output_dir", "run_name", "rl.steps", "eval.every")
+MAY_CHANGE = (
+    "verification", "checkpoint", "tracking", "alarms", "output_dir", "run_name", "rl.steps", "eval.every", "continue_if",
+)  # fmt: skip
 """What a resumed run may change without becoming another experiment. `rl.steps` extends a run; with a learning-rate schedule
 that depends on it, the rest of the schedule changes too."""
 
@@ -38,8 +40,8 @@ def check_same_run(folder: Path, config: Mapping[str, Any]) -> None:
     file = folder / CONFIG
     if not file.is_file():
         raise RlvrError(f"--resume: {folder} is not a run folder; start a run without --resume")
-    before = _flat(yaml.safe_load(file.read_text(encoding="utf-8")))
-    now = _flat(config)
+    before = flat(yaml.safe_load(file.read_text(encoding="utf-8")))
+    now = flat(config)
     changed = [
         f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
         for key in sorted(before.keys() | now.keys())
@@ -53,9 +55,10 @@ def check_same_run(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": [1, 2]}}` as `{"a.b.0": 1, "a.b.1": 2}`: the keys by which the command line names settings."""
     if isinstance(value, Mapping) and value:
-        return {k: v for name, part in value.items() for k, v in _flat(part, f"{prefix}{name}.").items()}
+        return {k: v for name, part in value.items() for k, v in flat(part, f"{prefix}{name}.").items()}
     if isinstance(value, list | tuple) and value:
-        return {k: v for i, part in enumerate(value) for k, v in _flat(part, f"{prefix}{i}.").items()}
+        return {k: v for i, part in enumerate(value) for k, v in flat(part, f"{prefix}{i}.").items()}
     return {prefix.removesuffix("."): value}

@@ -1,21 +1,26 @@
-"""Sample completions of tasks and score each as soon as it is finished: generation and verification overlap.
+"""Sample completions of tasks and score each as soon as it is finished: generation, tools and verification overlap.
 
-Training batches and evaluations both come from here, so what is evaluated is sampled exactly as what is trained on.
+Training batches and evaluations both come from here, so what is evaluated is sampled exactly as what is trained on. A task with
+an environment is a conversation: calls in the policy's turn are run, what they return is shown to it, and it goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from rlvr.engines.protocol import Generation, GenerationRequest, RolloutEngine
+from rlvr.dialogue import Dialogue, completion_of, with_observation, with_turn
+from rlvr.engines.protocol import GenerationRequest, RolloutEngine
+from rlvr.errors import RlvrError
 from rlvr.interrupt import StopRequest
+from rlvr.turns import Turns, sample_seed
 from rlvr.types import Rollout
-from rlvr_verifiers.types import Completion, Score, Task
+from rlvr_verifiers.errors import VerifierError
+from rlvr_verifiers.types import Completion, Message, Score, Task
 
 if TYPE_CHECKING:
     from rlvr.chat_template import ChatFormat
@@ -27,6 +32,23 @@ class Scorer(Protocol):
     async def score(self, task: Task, completion: Completion) -> Score: ...
 
 
+class Episode(Protocol):
+    """One rollout's own environment, in a fresh state at the start."""
+
+    async def observe(self, turn: str) -> Sequence[Message]:
+        """Runs the calls in a turn (special tokens kept). What to show the policy; nothing where the turn calls no tool.
+
+        Raises VerifierError where the environment itself fails; what a call does wrong is shown to the policy.
+        """
+        ...
+
+
+class Environments(Protocol):
+    """What opens an episode for a rollout of a task that names an environment."""
+
+    def episode(self, task: Task) -> AbstractAsyncContextManager[Episode]: ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingPlan:
     """How completions are drawn."""
@@ -34,9 +56,12 @@ class SamplingPlan:
     samples: int
     """Completions per task."""
     max_tokens: int
+    """Of a completion; in a conversation of all turns and what is shown between them."""
     temperature: float
     seed: int
     weights: Literal["policy", "base"] = "policy"
+    max_turns: int = 8
+    """Turns of the policy in a conversation; calls in the last one are not run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,79 +76,111 @@ class Sampled:
     verify_busy_s: float
     """Verifiers' own time, summed over workers."""
     tokens: int
+    """Sampled tokens; what tools returned is not counted."""
 
 
 class Sampler:
-    """An engine, a scorer and a chat format, which together turn tasks into rollouts."""
+    """An engine, a scorer and a chat format, which together turn tasks into rollouts; environments for tasks that have one."""
 
-    def __init__(self, engine: RolloutEngine, scorer: Scorer, chat: ChatFormat, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        engine: RolloutEngine,
+        scorer: Scorer,
+        chat: ChatFormat,
+        stop: StopRequest,
+        environments: Environments | None = None,
+    ) -> None:
         self.engine = engine
         self.scorer = scorer
         self.chat = chat
         self.stop = stop
+        self.environments = environments
 
     async def sample(self, tasks: Sequence[Task], plan: SamplingPlan, occasion: str) -> Sampled:
         """Draws `plan.samples` completions of every task. The same plan, task and occasion give the same seeds.
 
-        Raises `Interrupted` between engine steps when the user asked to stop; verifications under way are cancelled.
+        Raises `Interrupted` between engine steps when the user asked to stop; what is under way is cancelled.
         """
+        if any(task.environment is not None for task in tasks):
+            self.chat.check_observations()
         started = time.perf_counter()
-        requests = self._requests(tasks, plan, occasion)
-        scoring: dict[int, asyncio.Task[Rollout]] = {}
-        try:
-            async for generation in self.engine.generate(requests):
-                self.stop.check()
-                task = tasks[generation.index // plan.samples]
-                completion = self._completion(requests[generation.index], generation)
-                scoring[generation.index] = asyncio.create_task(self._score(task, completion))
-            generated = time.perf_counter()
-            rollouts = [await scoring[i] for i in range(len(requests))]
-        finally:
-            for pending in scoring.values():
-                pending.cancel()
-        groups = tuple(tuple(rollouts[start : start + plan.samples]) for start in range(0, len(rollouts), plan.samples))
-        return Sampled(
-            rollouts=groups,
-            generate_s=generated - started,
-            verify_tail_s=time.perf_counter() - generated,
-            verify_busy_s=sum(rollout.score.seconds for rollout in rollouts),
-            tokens=sum(len(rollout.completion.token_ids) for rollout in rollouts),
-        )
-
-    def _requests(self, tasks: Sequence[Task], plan: SamplingPlan, occasion: str) -> list[GenerationRequest]:
-        return [
-            GenerationRequest(
-                index=i * plan.samples + g,
-                prompt_ids=prompt_ids,
-                seed=sample_seed(plan.seed, occasion, task.id, g),
-                max_tokens=plan.max_tokens,
-                temperature=plan.temperature,
-                weights=plan.weights,
-            )
+        turns = Turns(len(tasks) * plan.samples)
+        rollouts = [
+            asyncio.create_task(self._rollout(start, _Draw(plan, occasion, i * plan.samples + g), turns))
             for i, task in enumerate(tasks)
-            for prompt_ids in [self.chat.prompt_ids(task)]
+            for start in [Dialogue(task=task, prompt_ids=self.chat.prompt_ids(task))]
             for g in range(plan.samples)
         ]
-
-    def _completion(self, request: GenerationRequest, generation: Generation) -> Completion:
-        plain = self.chat.plain_text(generation.token_ids)
-        return Completion(
-            text=self.chat.raw_text(generation.token_ids),
-            messages=({"role": "assistant", "content": plain},),
-            prompt_ids=request.prompt_ids,
-            token_ids=generation.token_ids,
-            sampled_logprobs=generation.logprobs,
-            loss_mask=(True,) * len(generation.token_ids),
-            finish_reason=generation.finish_reason,
-            policy_version=generation.policy_version,
+        try:
+            async for generation in self.engine.generate(turns.feed):
+                self.stop.check()
+                turns.deliver(generation)
+            generated = time.perf_counter()
+            done = [await rollout for rollout in rollouts]
+        finally:
+            for rollout in rollouts:
+                rollout.cancel()
+        return Sampled(
+            rollouts=tuple(tuple(done[start : start + plan.samples]) for start in range(0, len(done), plan.samples)),
+            generate_s=generated - started,
+            verify_tail_s=time.perf_counter() - generated,
+            verify_busy_s=sum(rollout.score.seconds for rollout in done),
+            tokens=sum(sum(rollout.completion.loss_mask) for rollout in done),
         )
 
-    async def _score(self, task: Task, completion: Completion) -> Rollout:
-        score = await self.scorer.score(task, completion)
-        return Rollout(task=task, completion=completion, score=score)
+    async def _rollout(self, start: Dialogue, draw: _Draw, turns: Turns) -> Rollout:
+        failure: Score | None = None
+        try:
+            if start.task.environment is None:
+                dialogue = await self._turn(start, draw, turns)
+            else:
+                dialogue, failure = await self._conversation(start, draw, turns)
+        finally:
+            turns.leave()
+        completion = completion_of(dialogue)
+        score = failure or await self.scorer.score(start.task, completion)
+        return Rollout(task=start.task, completion=completion, score=score)
+
+    async def _turn(self, dialogue: Dialogue, draw: _Draw, turns: Turns) -> Dialogue:
+        return with_turn(dialogue, await turns.next(draw.request(dialogue)), self.chat)
+
+    async def _conversation(self, dialogue: Dialogue, draw: _Draw, turns: Turns) -> tuple[Dialogue, Score | None]:
+        """Takes turns until one calls no tool or a limit is reached; a score where the environment failed, which is our fault."""
+        if self.environments is None:
+            raise RlvrError(f"task {dialogue.task.id} has an environment, but nothing was given to the sampler to run one")
+        try:
+            async with self.environments.episode(dialogue.task) as episode:
+                while True:
+                    dialogue = await self._turn(dialogue, draw, turns)
+                    if dialogue.finish_reason != "stop" or len(dialogue.turns) == draw.plan.max_turns:
+                        return dialogue, None
+                    messages = await episode.observe(dialogue.turns[-1])
+                    if not messages:
+                        return dialogue, None
+                    shown = self.chat.observation_ids(messages)
+                    if len(dialogue.token_ids) + len(shown) >= draw.plan.max_tokens:
+                        return dataclasses.replace(dialogue, finish_reason="length"), None
+                    dialogue = with_observation(dialogue, messages, shown)
+        except VerifierError as error:
+            return dialogue, Score(value=None, passed=False, reason="environment_error", explanation=str(error))
 
 
-def sample_seed(seed: int, occasion: str, task_id: str, sample: int) -> int:
-    """One seed per (run, occasion, task, sample): 63 bits of a hash, so that no two draws share a stream."""
-    digest = hashlib.blake2b(f"{seed}\0{occasion}\0{task_id}\0{sample}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Draw:
+    """The place of one rollout in a call of `sample`, from which its requests and seeds follow."""
+
+    plan: SamplingPlan
+    occasion: str
+    number: int
+
+    def request(self, dialogue: Dialogue) -> GenerationRequest:
+        """Asks for the dialogue's next turn, with the tokens that are left."""
+        plan, sample = self.plan, self.number % self.plan.samples
+        return GenerationRequest(
+            index=self.number,
+            prompt_ids=dialogue.prompt_ids + dialogue.token_ids,
+            seed=sample_seed(plan.seed, self.occasion, dialogue.task.id, sample, len(dialogue.turns)),
+            max_tokens=plan.max_tokens - len(dialogue.token_ids),
+            temperature=plan.temperature,
+            weights=plan.weights,
+        )

@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rlvr.errors import RlvrError
+from rlvr.pass_rates import PassRates
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.record import task_from_record
 from rlvr_tasks.rows import Row
@@ -52,8 +53,11 @@ class ScoreSummary:
     rows: int = 0
     failures: int = 0
     passed: int = 0
+    opinions: int = 0
+    """Scores that are a judge's opinion."""
     total: float = 0.0
     reasons: Counter[str] = dataclasses.field(default_factory=Counter[str])
+    rates: PassRates = dataclasses.field(default_factory=PassRates)
 
     @property
     def mean(self) -> float | None:
@@ -65,14 +69,27 @@ class ScoreSummary:
         scored = self.rows - self.failures
         return self.passed / scored if scored else None
 
-    def add(self, score: Score) -> None:
+    def add(self, task: Task, score: Score) -> None:
         self.rows += 1
+        self.rates.add(task.id, task.data_source, score)
         self.reasons[score.reason] += 1
+        self.opinions += score.is_opinion
         if score.value is None:
             self.failures += 1
             return
         self.total += score.value
         self.passed += score.passed
+
+    def to_json(self, ks: Sequence[int] = ()) -> dict[str, Any]:
+        """Plain data for pipes: totals, rates by source, and every problem that failed with its first failing case."""
+        return {
+            "completions": self.rows,
+            "verifier_failures": self.failures,
+            "mean_score": self.mean,
+            "pass_rate": self.pass_rate,
+            "reasons": dict(self.reasons.most_common()),
+            **self.rates.to_json(ks),
+        }
 
 
 def score_records(
@@ -82,15 +99,22 @@ def score_records(
     workers: int = 0,
     deadline_s: float = 5.0,
     *,
+    ks: Sequence[int] = (),
+    failures: int = 10,
+    as_json: bool = False,
     console: Console | None = None,
 ) -> ScoreSummary:
     """Scores every completion of a file (.jsonl, .jsonl.gz, .parquet; `-` is JSONL on standard input) and writes JSONL.
 
     `completion` is text, or a list of texts that gives one output row each, numbered in the column `sample`. `verifier` takes
-    the place of the records' own; their `verifier_args` then apply only where the name is the same. Output goes to `out` or
-    standard output, the summary to `console`, by default standard error. Raises RlvrError, with the line, at the first row
-    that cannot be used; the rows before it are scored and written.
+    the place of the records' own; their `verifier_args` then apply only where the name is the same. Rows with one id are
+    completions of one problem. Output goes to `out` or standard output, the summary to `console`, by default standard error:
+    pass@k by source (`ks`, or powers of two) and the first `failures` problems that failed. With `as_json` the summary goes to
+    standard output, as JSON. Raises RlvrError, with the line, at the first row that cannot be used; the rows before it are
+    scored and written.
     """
+    if as_json and out is None:
+        raise RlvrError("rlvr score: --json prints the summary on standard output; name a file for the scored rows with -o")
     source = str(records_path)
     if source != "-" and not Path(source).is_file():
         raise RlvrError(
@@ -113,7 +137,10 @@ def score_records(
             f"rlvr score: stopped after {summary.rows} rows, reading {source} or writing {where}: {error}"
         ) from error
     finally:
-        _show(summary, console or Console(stderr=True, soft_wrap=True))
+        if not as_json:
+            _show(summary, console or _stderr(), ks, failures)
+    if as_json:
+        print(json.dumps(summary.to_json(ks), ensure_ascii=False))  # noqa: T201 - this is the command's output
     return summary
 
 
@@ -142,7 +169,7 @@ async def _score_all(jobs: Iterator[Job], sink: IO[str], summary: ScoreSummary, 
                 under_way.discard(scoring)
                 sink.write(json.dumps({**job.row, **_columns(score)}, ensure_ascii=False) + "\n")
                 sink.flush()
-                summary.add(score)
+                summary.add(job.task, score)
             if item is not None:
                 raise item
         finally:
@@ -236,7 +263,8 @@ def _completions(row: Mapping[str, Any], where: str) -> Iterator[tuple[Mapping[s
 
 def _columns(score: Score) -> dict[str, Any]:
     values = (score.value, score.passed, score.reason, score.parsed, score.explanation, round(score.seconds, 6))
-    return dict(zip(ADDED, values, strict=True))
+    opinion = {"opinion": True} if score.is_opinion else {}
+    return {**dict(zip(ADDED, values, strict=True)), **opinion}
 
 
 @contextlib.contextmanager
@@ -252,7 +280,12 @@ def _sink(out: Path | None) -> Iterator[IO[str]]:
         yield file
 
 
-def _show(summary: ScoreSummary, console: Console) -> None:
+def _stderr() -> Console:
+    """A pipe has no width of its own, and rich would wrap tables to 80 columns."""
+    return Console(stderr=True, soft_wrap=True, width=None if sys.stderr.isatty() else 160)
+
+
+def _show(summary: ScoreSummary, console: Console, ks: Sequence[int], failures: int) -> None:
     if summary.mean is None or summary.pass_rate is None:
         console.print(f"{summary.rows} completions, none scored", highlight=False)
     else:
@@ -261,8 +294,11 @@ def _show(summary: ScoreSummary, console: Console) -> None:
             f"{summary.failures} verifier failures",
             highlight=False,
         )
+    if summary.opinions:
+        console.print(f"{summary.opinions} of the scores are opinions of a judge, which verify nothing", highlight=False)
     if summary.reasons:
         table = Table("reason", "completions", box=None)
         for reason, count in summary.reasons.most_common():
             table.add_row(reason, str(count))
         console.print(table)
+        summary.rates.show(console, ks=ks, failures=failures)

@@ -47,16 +47,20 @@ class MicroBatch:
     sequences: tuple[int, ...]  # numbers over the whole step
 
 
-def split_into_micro_batches(groups: Sequence[TokenGroup], max_tokens: int) -> list[MicroBatch]:
+def split_into_micro_batches(
+    groups: Sequence[TokenGroup], max_tokens: int, *, whole_groups: bool = False
+) -> list[MicroBatch]:
     """Fills micro-batches of at most `max_tokens` prompt and completion tokens, longest groups first (first fit).
 
     A group larger than the budget is cut into parts, each with its own copy of the prompt; a single sequence larger than
-    the budget travels alone. Sorting keeps rows of like length together, which is what a padded layout needs.
+    the budget travels alone. With `whole_groups` a group is never cut and its completions keep their order, because an objective
+    compares them; one beyond the budget travels alone. Sorting keeps rows of like length together, which is what a padded layout needs.
     """
     parts: list[tuple[int, TokenGroup, tuple[int, ...]]] = []  # (tokens, group part, sequence numbers)
     first = 0
     for group in groups:
-        for members in _cut(group, max_tokens):
+        everyone = tuple(range(len(group.completion_ids)))
+        for members in [everyone] if whole_groups else _cut(group, max_tokens):
             part = group.take(members)
             tokens = len(part.prompt_ids) + sum(map(len, part.completion_ids))
             parts.append((tokens, part, tuple(first + g for g in members)))

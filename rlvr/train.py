@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 import torch
@@ -20,14 +21,17 @@ from rlvr.checkpoint import Checkpoint, latest_checkpoint
 from rlvr.config.load import resolved
 from rlvr.config.schema import Config, EvalConfig
 from rlvr.engines import build_engine
+from rlvr.environments import open_environments
 from rlvr.errors import RlvrError
 from rlvr.evaluation import Evaluation, evaluate, summarise
+from rlvr.gates import Condition
 from rlvr.hand_over import HandOver
 from rlvr.interrupt import StopRequest
 from rlvr.manifest import fingerprint
 from rlvr.models import locate_model
 from rlvr.outcome import show_outcome, summary_of
 from rlvr.policy import load_policy
+from rlvr.preference.measure import PairReport
 from rlvr.progress import Progress
 from rlvr.rollout_table import rollouts_of
 from rlvr.run import Run
@@ -35,10 +39,14 @@ from rlvr.run_folder import RunFolder
 from rlvr.sampling import Sampler
 from rlvr.scoring import ScoringThread
 from rlvr.stages import rl, sft
+from rlvr.stages.preference import PreferenceStage, PreferenceTasks
+from rlvr.statistics import Estimate
+from rlvr.sync_proof import SyncProof
 from rlvr.trackers import open_trackers
 from rlvr_tasks.protocol import TaskSource
 from rlvr_tasks.record import fingerprint as data_fingerprint
 from rlvr_tasks.registry import load_tasks, open_stream
+from rlvr_verifiers.code.verifier import SEED_VARIABLE
 from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.registry import version_of
 from rlvr_verifiers.types import Task
@@ -49,6 +57,7 @@ class Data:
     """All tasks of a run, loaded and checked before anything expensive starts."""
 
     sft: Sequence[Task]
+    preference: PreferenceTasks
     rl: TaskSource | None
     held_out: Sequence[Task]
     retention: Sequence[Task]
@@ -59,12 +68,14 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
 
     Raises `RlvrError` for anything the user can mend and `Interrupted` after Ctrl-C, with the state saved in both cases.
     """
+    os.environ.setdefault(SEED_VARIABLE, f"run {config.seed}")  # the workers' order of test cases
     data = load_data(config)
     device = choose_device(config)
     model_path = locate_model(config.model.name, config.model.revision)
     policy = load_policy(config, model_path, device)
     folder = (RunFolder.resume if resume else RunFolder.create)(config.output_dir, name)
-    folder.describe(resolved(config), hashes=_hashes(config, model_path, data), verifiers=_verifiers(data))
+    hashes = _hashes(config, model_path, data)
+    folder.describe(resolved(config), hashes=hashes, verifiers=_verifiers(data))
     checkpoint = latest_checkpoint(folder.checkpoints) if resume else None
     if resume:
         behind = (checkpoint.stage, checkpoint.step) if checkpoint else (config.stages[0], 0)
@@ -80,13 +91,15 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
     run = Run(config=config, policy=policy, folder=folder, trackers=trackers, stop=stop)
     with stop.listening():
         try:
-            evaluations = asyncio.run(_run_stages(run, data, model_path, checkpoint))
+            evaluations, stopped = asyncio.run(_run_stages(run, data, model_path, hashes["model"], checkpoint))
         finally:
             for tracker in trackers:
                 tracker.close()
     if ranks.rank() == 0:
-        folder.write_summary(summary_of(evaluations))
+        folder.write_summary({**summary_of(evaluations), **({"stopped": stopped} if stopped else {})})
         show_outcome(console, folder.path, evaluations)
+        if stopped:
+            console.print(stopped, markup=False)
     return folder.path
 
 
@@ -97,10 +110,24 @@ def load_data(config: Config) -> Data:
         sft=[t for part in config.sft.tasks for t in load_tasks(part, check_golds=False)]
         if config.sft and "sft" in config.stages
         else [],
+        preference=_preference_tasks(config),
         rl=open_stream(config.rl.tasks, config.seed) if config.rl and "rl" in config.stages else None,
         held_out=[t for part in evaluation.tasks for t in load_tasks(part)] if evaluation else [],
         retention=[t for part in evaluation.retention for t in load_tasks(part)] if evaluation else [],
     )
+
+
+def _preference_tasks(config: Config) -> PreferenceTasks:
+    section = config.preference if "preference" in config.stages else None
+    if section is None:
+        return PreferenceTasks()
+    train, held_out = (
+        tuple(task for part in parts for task in load_tasks(part, check_golds=False))
+        for parts in (section.tasks, section.held_out)
+    )
+    if not train:
+        raise RlvrError("preference.tasks is empty; list at least one source of preferences")
+    return PreferenceTasks(train=train, held_out=held_out)
 
 
 def choose_device(config: Config) -> torch.device:
@@ -111,40 +138,92 @@ def choose_device(config: Config) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-async def _run_stages(run: Run, data: Data, model_path: Path | str, checkpoint: Checkpoint | None) -> list[Evaluation]:
-    """The run itself: engine and verifiers live exactly as long as this coroutine. Returns held-out evaluations in order."""
+async def _run_stages(
+    run: Run, data: Data, model_path: Path | str, model_hash: str, checkpoint: Checkpoint | None
+) -> tuple[list[Evaluation], str | None]:
+    """The run itself: engine and verifiers live exactly as long as this coroutine.
+
+    Returns the held-out evaluations in order, and which gate stopped the run before its last stage, if one did.
+    """
     config = run.config
-    if data.rl is None and config.eval is None:  # nothing samples: a plain supervised run needs no engine
-        sft.train_sft(run, data.sft, checkpoint)
-        return []
+    if data.rl is None and config.eval is None:  # nothing samples, so no engine is needed
+        return [], _run_offline_stages(run, data, model_hash, checkpoint)
     engine = build_engine(config, run.policy, model_path)
     hand_over: HandOver | None = None
     try:
         with ScoringThread(VerifierPool(config.verification.workers, config.verification.deadline_s)) as scorer:
-            sampler = Sampler(engine, scorer, run.policy.chat, run.stop)
+            sampler = Sampler(engine, scorer, run.policy.chat, run.stop, open_environments(config.tools))
             hand_over = HandOver(run.policy, engine, config, _probe_tasks(data))
             exam = Exam(run, sampler, data)
             if config.eval and config.eval.base:
                 await exam.take("base", 0)
-            for number, stage in enumerate(config.stages):
-                if checkpoint is not None and number < config.stages.index(checkpoint.stage):
-                    exam.recall(stage)
-                    continue
-                resumed = checkpoint if checkpoint is not None and checkpoint.stage == stage else None
-                if stage == "sft":
+            for stage, resumed in _remaining(config, checkpoint, exam.recall):
+                pairs: PairReport | None = None
+                if stage == "rl":
+                    await _train_rl(run, data, sampler, hand_over, exam, resumed)
+                else:
+                    if resumed is not None and (proof := resumed.state().get("proof")) is not None:
+                        hand_over.proof = SyncProof.from_state(proof)
+                    kept = {"proof": hand_over.proof.state() if hand_over.proof else None}
                     await engine.sleep()
-                    sft.train_sft(run, data.sft, resumed)
+                    pairs = _train_offline(stage, run, data, model_hash, resumed, kept)
                     await engine.wake()
                     if config.eval:
                         await hand_over(0)
-                        await exam.take("sft", 0)
-                else:
-                    await _train_rl(run, data, sampler, hand_over, exam, resumed)
-            return exam.held_out
+                        await exam.take(stage, 0)
+                if stopped := _closed_gate(config, stage, exam.measured, pairs):
+                    return exam.held_out, stopped
+            return exam.held_out, None
     finally:
         if hand_over is not None:
             hand_over.close()
         engine.close()
+
+
+def _remaining(
+    config: Config, checkpoint: Checkpoint | None, skip: Callable[[str], None]
+) -> Iterator[tuple[str, Checkpoint | None]]:
+    """Stages still to run, each with the checkpoint it continues from; `skip` is told of those that are behind."""
+    for number, stage in enumerate(config.stages):
+        if checkpoint is not None and number < config.stages.index(checkpoint.stage):
+            skip(stage)
+        else:
+            yield stage, checkpoint if checkpoint is not None and checkpoint.stage == stage else None
+
+
+def _run_offline_stages(run: Run, data: Data, model_hash: str, checkpoint: Checkpoint | None) -> str | None:
+    for stage, resumed in _remaining(run.config, checkpoint, lambda _: None):
+        pairs = _train_offline(stage, run, data, model_hash, resumed, {})
+        if stopped := _closed_gate(run.config, stage, {}, pairs):
+            return stopped
+    return None
+
+
+def _train_offline(
+    stage: str, run: Run, data: Data, model_hash: str, resumed: Checkpoint | None, kept: Mapping[str, Any]
+) -> PairReport | None:
+    """A stage that samples nothing: supervised fine-tuning, or preferences (which reports on its held-out pairs).
+
+    `kept` is what the run as a whole needs again after a resume; the stage's checkpoints carry it.
+    """
+    if stage == "sft":
+        sft.train_sft(run, data.sft, resumed, kept)
+        return None
+    return PreferenceStage(run, data.preference, model_hash).train(resumed, kept)
+
+
+def _closed_gate(config: Config, stage: str, measured: Mapping[str, Estimate], pairs: PairReport | None) -> str | None:
+    """Says why the run ends after this stage; None where it goes on."""
+    if stage not in config.continue_if:
+        return None
+    condition = Condition.parse(config.continue_if[stage])
+    known = {**measured, **({"pairs.accuracy": pairs.accuracy} if pairs else {})}
+    verdict = condition.verdict(known)
+    if condition.holds(known):
+        Progress.say(f"continue_if.{stage}: {verdict}")
+        return None
+    after = ", ".join(config.stages[config.stages.index(stage) + 1 :])
+    return f"stopped after {stage}, without {after}: continue_if {verdict}"
 
 
 async def _train_rl(
@@ -157,6 +236,8 @@ async def _train_rl(
     if resumed is not None:
         loop.restore(resumed)
     await hand_over(loop.at.version)
+    if loop.at.step == run.config.rl.steps:
+        exam.recall("rl")
     await loop.train()
 
 
@@ -181,6 +262,8 @@ class Exam:
         self.sampler = sampler
         self.data = data
         self.held_out: list[Evaluation] = []
+        self.measured: dict[str, Estimate] = {}
+        """What gates ask for: the newest eval.pass@K and retention.pass@K."""
 
     async def take(self, stage: str, step: int) -> Evaluation:
         """Evaluates the policy as it is now (`base`: with the adapter off), unless this was done before the run was resumed."""
@@ -195,15 +278,25 @@ class Exam:
 
     def recall(self, stage: str) -> None:
         """The evaluation that ended a stage which is not run again."""
-        known = self._kept(stage, 0, "heldout")
+        step = self.run.config.rl.steps if stage == "rl" and self.run.config.rl is not None else 0
+        known = self._kept(stage, step, "heldout")
         if known is not None:
             self.held_out.append(known)
+            self._note(known, "heldout")
+        retained = self._kept(stage, step, "retention")
+        if retained is not None:
+            self._note(retained, "retention")
+
+    def _note(self, evaluation: Evaluation, name: str) -> None:
+        prefix = "eval" if name == "heldout" else "retention"
+        self.measured |= {f"{prefix}.pass@{k}": estimate for k, estimate in evaluation.pass_at.items()}
 
     async def _one(
         self, config: EvalConfig, tasks: Sequence[Task], stage: str, step: int, name: str, weights: Literal["policy", "base"]
     ) -> Evaluation:
         known = self._kept(stage, step, name)
         if known is not None:
+            self._note(known, name)
             return known
         evaluation = await evaluate(
             self.sampler, tasks, config, label=_label(stage, step), seed=self.run.config.seed, weights=weights
@@ -217,6 +310,7 @@ class Exam:
                 **{f"{name}/pass@{k}": estimate.value for k, estimate in evaluation.pass_at.items() if k > 1},
             }
             self.run.folder.log_metrics(stage, step, metrics)
+        self._note(evaluation, name)
         return evaluation
 
     def _kept(self, stage: str, step: int, name: str) -> Evaluation | None:
@@ -247,7 +341,13 @@ def _hashes(config: Config, model_path: Path | str, data: Data) -> dict[str, str
     }
     if config.adapter.init_from is not None:
         hashes["adapter"] = fingerprint(config.adapter.init_from)
-    for name, tasks in (("sft", data.sft), ("held_out", data.held_out), ("retention", data.retention)):
+    for name, tasks in (
+        ("sft", data.sft),
+        ("preference", data.preference.train),
+        ("preference_held_out", data.preference.held_out),
+        ("held_out", data.held_out),
+        ("retention", data.retention),
+    ):
         if tasks:
             hashes[name] = data_fingerprint(tasks)
     return hashes

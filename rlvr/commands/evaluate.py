@@ -13,8 +13,10 @@ from rlvr.config.load import load_config, parse_config, resolved
 from rlvr.config.schema import Config
 from rlvr.errors import RlvrError
 from rlvr.evaluation import Evaluation
+from rlvr.pass_rates import PassRates
 from rlvr.redaction import Redactor
 from rlvr.rollout_table import evaluation_table
+from rlvr_verifiers.types import Task
 
 DEFAULT_COMPLETION_TOKENS = 512
 
@@ -31,12 +33,12 @@ def eval_config(
     """The config an evaluation runs with. Raises `RlvrError` where it is not said what to evaluate, or on what."""
     if path is None and (model is None or tasks is None):
         raise RlvrError("rlvr eval: give a CONFIG, or --model and --tasks")
-    base: dict[str, Any] = {"rl": None, "sft": None, "stages": []}
+    base: dict[str, Any] = {"rl": None, "sft": None, "preference": None, "stages": [], "continue_if": {}}
     data = {**resolved(load_config(path, overrides)), **base} if path is not None else base
     if model is not None:
         data["model"] = {**data.get("model", {}), "name": model}
     if adapter is not None:
-        data["adapter"] = {**data.get("adapter", {}), **_adapter_shape(adapter), "init_from": str(adapter)}
+        data["adapter"] = {**data.get("adapter", {}), **adapter_shape(adapter), "init_from": str(adapter)}
     if tasks is not None:
         source = {"source": "jsonl", "args": {"path": str(tasks)}}
         data["eval"] = {"max_completion_tokens": DEFAULT_COMPLETION_TOKENS, **(data.get("eval") or {}), "tasks": [source]}
@@ -49,44 +51,65 @@ def eval_config(
 
 def run_evaluation(config: Config, output: Path | None) -> Evaluation:
     """Loads model and engine, samples, scores; writes every scored completion to `output`."""
-    evaluation = asyncio.run(_evaluate(config))
+    from rlvr_tasks.registry import load_tasks
+
+    assert config.eval is not None
+    tasks = [task for part in config.eval.tasks for task in load_tasks(part)]
+    evaluation, _ = sample_and_score(config, tasks, label=config.model.name)
     if output is not None:
         pq.write_table(evaluation_table("eval", 0, evaluation.rollouts, Redactor()), output, compression="zstd")
     return evaluation
 
 
-async def _evaluate(config: Config) -> Evaluation:
+def pass_rates(evaluation: Evaluation) -> PassRates:
+    """Rates by source and what failed, of every completion that was sampled."""
+    rates = PassRates()
+    for rollout in evaluation.rollouts:
+        rates.add(rollout.task.id, rollout.task.data_source, rollout.score)
+    return rates
+
+
+def sample_and_score(config: Config, tasks: Sequence[Task], *, label: str) -> tuple[Evaluation, dict[str, str]]:
+    """Evaluates the config's model on these tasks as `config.eval` says; also the hashes of model and adapter."""
+    from rlvr.manifest import fingerprint
+    from rlvr.models import locate_model
+
+    where = locate_model(config.model.name, config.model.revision)
+    hashes = {"model": fingerprint(where) if isinstance(where, Path) else f"{where}@{config.model.revision or 'main'}"}
+    if config.adapter.init_from is not None:
+        hashes["adapter"] = fingerprint(config.adapter.init_from)
+    return asyncio.run(_evaluate(config, tasks, where, label)), hashes
+
+
+async def _evaluate(config: Config, tasks: Sequence[Task], where: Path | str, label: str) -> Evaluation:
     from rlvr.engines import build_engine
+    from rlvr.environments import open_environments
     from rlvr.evaluation import evaluate
     from rlvr.hand_over import HandOver
     from rlvr.interrupt import StopRequest
-    from rlvr.models import locate_model
     from rlvr.policy import load_policy
     from rlvr.sampling import Sampler
     from rlvr.scoring import ScoringThread
     from rlvr.train import choose_device
-    from rlvr_tasks.registry import load_tasks
     from rlvr_verifiers.pool import VerifierPool
 
     assert config.eval is not None
-    tasks = [task for part in config.eval.tasks for task in load_tasks(part)]
-    where = locate_model(config.model.name, config.model.revision)
     policy = load_policy(config, where, choose_device(config))
     engine = build_engine(config, policy, where)
     hand_over = HandOver(policy, engine, config, tasks[:16])
     try:
         with ScoringThread(VerifierPool(config.verification.workers, config.verification.deadline_s)) as scorer:
             stop = StopRequest()
-            sampler = Sampler(engine, scorer, policy.chat, stop)
+            sampler = Sampler(engine, scorer, policy.chat, stop, open_environments(config.tools))
             await hand_over(0)
             with stop.listening():
-                return await evaluate(sampler, tasks, config.eval, label=config.model.name, seed=config.seed)
+                return await evaluate(sampler, tasks, config.eval, label=label, seed=config.seed)
     finally:
         hand_over.close()
         engine.close()
 
 
-def _adapter_shape(folder: Path) -> dict[str, Any]:
+def adapter_shape(folder: Path) -> dict[str, Any]:
     """Rank, alpha and layers as the adapter was trained with."""
     import json
 

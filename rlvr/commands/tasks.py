@@ -97,12 +97,12 @@ def check(
 
     parts = _parts(words or [], source)
     loaded = [(label, load_tasks(_limited(part, limit), check_golds=False)) for label, part in parts]
-    held_out: dict[str, Sequence[Task]] = {label: tasks for label, tasks in loaded if label.startswith("eval.")}
+    held_out: dict[str, Sequence[Task]] = {label: tasks for label, tasks in loaded if _is_held_out(label)}
     for path in against or []:
         held_out[str(path)] = load_tasks(_file_like(parts[0][1], path), check_golds=False)
     reasons: list[str] = []
     for label, tasks in loaded:
-        evaluation = {} if label.startswith("eval.") else held_out
+        evaluation = {} if _is_held_out(label) else held_out
         report = check_tasks(tasks, held_out=evaluation, ngram=ngram, workers=workers, deadline_s=deadline_s)
         if as_json:
             typer.echo(json.dumps({"source": label, **dataclasses.asdict(report), "counts": report.counts}))
@@ -125,6 +125,10 @@ def _print_report(label: str, report: Any) -> None:
         console.print(f"{report.tasks} tasks, {report.golds_passed} golds pass their verifier, nothing found")
 
 
+def _is_held_out(label: str) -> bool:
+    return label.startswith(("eval.", "preference.held_out"))
+
+
 def _parts(words: Sequence[str], source: str | None) -> list[tuple[str, Mapping[str, Any] | SourceConfig]]:
     """What the command line names, each with the label it is reported under."""
     if source is not None:
@@ -139,6 +143,8 @@ def _parts(words: Sequence[str], source: str | None) -> list[tuple[str, Mapping[
     config = load_config(path, rest)
     sections = {
         "sft.tasks": config.sft.tasks if config.sft else (),
+        "preference.tasks": config.preference.tasks if config.preference else (),
+        "preference.held_out": config.preference.held_out if config.preference else (),
         "rl.tasks": config.rl.tasks if config.rl else (),
         "eval.tasks": config.eval.tasks if config.eval else (),
         "eval.retention": config.eval.retention if config.eval else (),
@@ -149,7 +155,7 @@ def _parts(words: Sequence[str], source: str | None) -> list[tuple[str, Mapping[
         for number, part in enumerate(listed)
     ]
     if not parts:
-        raise RlvrError(f"{path}: the config lists no tasks; add rl.tasks, sft.tasks or eval.tasks")
+        raise RlvrError(f"{path}: the config lists no tasks; add rl.tasks, preference.tasks, sft.tasks or eval.tasks")
     return parts
 
 

@@ -14,8 +14,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rlvr.algorithms import ALGORITHMS
-from rlvr.config.schema import AlgorithmConfig, Config
+from rlvr.config.schema import AlgorithmConfig, Config, PreferenceAlgorithmConfig
 from rlvr.errors import RlvrError
+from rlvr.preference.presets import PRESETS
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -105,21 +106,25 @@ def _list_item(items: list[Any], part: str, override: str) -> Any:
 
 
 def _with_preset(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts the algorithm preset's pieces under the ones the user wrote."""
+    """Puts the pieces of each stage's algorithm preset under the ones the user wrote."""
     result = dict(data)
-    rl = result.get("rl")
-    if not isinstance(rl, Mapping):
-        return result
-    algorithm = rl.get("algorithm", AlgorithmConfig().preset)
-    if isinstance(algorithm, str):
-        algorithm = {"preset": algorithm}
-    if not isinstance(algorithm, Mapping):
-        return result
-    preset = algorithm.get("preset", AlgorithmConfig().preset)
-    if preset not in ALGORITHMS:
-        near = _nearest(str(preset), ALGORITHMS)
-        raise RlvrError(f"rl.algorithm: unknown preset {preset!r}{near}; known: {', '.join(sorted(ALGORITHMS))}")
-    result["rl"] = {**rl, "algorithm": {**ALGORITHMS[preset], "preset": preset, **algorithm}}
+    for stage, presets, default in (
+        ("rl", ALGORITHMS, AlgorithmConfig().preset),
+        ("preference", PRESETS, PreferenceAlgorithmConfig().preset),
+    ):
+        section = result.get(stage)
+        if not isinstance(section, Mapping):
+            continue
+        algorithm = section.get("algorithm", default)
+        if isinstance(algorithm, str):
+            algorithm = {"preset": algorithm}
+        if not isinstance(algorithm, Mapping):
+            continue
+        preset = algorithm.get("preset", default)
+        if preset not in presets:
+            near = _nearest(str(preset), presets)
+            raise RlvrError(f"{stage}.algorithm: unknown preset {preset!r}{near}; known: {', '.join(sorted(presets))}")
+        result[stage] = {**section, "algorithm": {**presets[preset], "preset": preset, **algorithm}}
     return result
 
 

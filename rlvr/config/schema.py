@@ -9,7 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from rlvr.gates import Condition
+from rlvr.preference.presets import OBJECTIVES
+from rlvr_verifiers.tool_call import FORMATS
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -72,7 +76,8 @@ class VerificationConfig(Section):
     workers: NonNegativeInt = 0
     """Verifier processes; 0 takes one per core, at most 8."""
     deadline_s: PositiveFloat = 5.0
-    """A verification that runs longer has its process killed and scores 0 with reason `timeout`."""
+    """A verification that runs longer has its process killed and scores 0 with reason `timeout`. `code` stops programs itself, by the
+    limits of their task."""
 
 
 class EngineConfig(Section):
@@ -92,6 +97,25 @@ class EngineConfig(Section):
     """CUDA: free the engine's memory while the learner works."""
     single_adapter_kernel: bool = True
     """CPU: replace vLLM's per-token LoRA gather by one dense product when all tokens use the same adapter."""
+
+
+class ToolsConfig(Section):
+    format: str = "auto"
+    """How the policy writes calls: hermes, qwen3_coder, llama3, mistral, pythonic, openai, deepseek, json; `auto` reads what a
+    turn shows. Name the one of your chat template where you know it."""
+    call_timeout_s: PositiveFloat = 10.0
+    """Wall time of one call; the policy is told when it is over."""
+    calls: PositiveInt = 64
+    """Calls in one rollout."""
+    output_characters: PositiveInt = 4000
+    """Of what one call returned; the middle of a longer text is cut out."""
+
+    @field_validator("format")
+    @classmethod
+    def _known_format(cls, value: str) -> str:
+        if value not in FORMATS:
+            raise ValueError(f"no such format; known: {', '.join(FORMATS)}")
+        return value
 
 
 class SyncConfig(Section):
@@ -214,6 +238,9 @@ class RlConfig(Section):
     """Tasks with a longer templated prompt are skipped and counted, never cut."""
     max_completion_tokens: PositiveInt = 512
     """Token limit of a completion."""
+    max_turns: PositiveInt = 8
+    """Turns of the policy in a task with an environment; calls in the last one are not run. The token limit counts all turns
+    and what tools returned between them."""
     temperature: PositiveFloat = 1.0
     """Sampling temperature; the learner divides its logits by the same number. Truncation samplers are not offered:
     with them the recorded log-probs would not be the policy's."""
@@ -235,6 +262,84 @@ class RlConfig(Section):
         return self
 
 
+class PreferenceAlgorithmConfig(Section):
+    """The pieces of a preference algorithm; `preset` fills them in, any of them can be overridden."""
+
+    preset: str = "dpo"
+    """dpo, cdpo, robust_dpo, dpo_norm, ipo, hinge, kto, simpo or orpo."""
+    objective: Literal["dpo", "ipo", "hinge", "kto", "simpo", "orpo"] = "dpo"
+    """The loss; see rlvr/preference/."""
+    beta: PositiveFloat = 0.1
+    """How strongly margins count against the distance from the reference (IPO: its tau, ORPO: its lambda)."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of labels taken to be wrong."""
+    smoothing: Literal["conservative", "robust"] = "conservative"
+    """What `label_smoothing` does: train on the mixed labels (cDPO), or undo the flips in expectation (robust DPO)."""
+    length_normalization: bool = False
+    """Take each side's log-ratio as a mean over its tokens, so that length alone is no margin."""
+    sft_weight: NonNegativeFloat = 0.0
+    """Weight of the chosen completions' cross-entropy, which keeps them likely."""
+    target_margin: NonNegativeFloat = 0.0
+    """SimPO's gamma: the lead that chosen completions should have."""
+    desirable_weight: PositiveFloat = 1.0
+    """KTO: weight of good completions; with many more bad ones, raise it."""
+    undesirable_weight: PositiveFloat = 1.0
+    """KTO: weight of bad completions."""
+
+    @model_validator(mode="after")
+    def _every_piece_is_read(self) -> PreferenceAlgorithmConfig:
+        traits = OBJECTIVES[self.objective]
+        always = {"preset", "objective", "beta"}
+        idle = [
+            name
+            for name, field in type(self).model_fields.items()
+            if name not in traits.reads | always and getattr(self, name) != field.default
+        ]
+        if idle:
+            raise ValueError(
+                f"{', '.join(idle)}: objective `{self.objective}` does not read {'it' if len(idle) == 1 else 'them'}; it reads "
+                f"{', '.join(['beta', *sorted(traits.reads)])}"
+            )
+        return self
+
+
+class PreferenceConfig(Section):
+    tasks: tuple[TasksConfig, ...]
+    """Where the preferences come from: rows with `chosen` and `rejected`, or (KTO) with `completion` and `label`."""
+    held_out: tuple[TasksConfig, ...] = ()
+    """Pairs that are not trained on: accuracy, margins and lengths are measured on them."""
+    algorithm: PreferenceAlgorithmConfig = PreferenceAlgorithmConfig()
+    """A preset's name, or a mapping with `preset` and the pieces to override."""
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-5)
+    steps: PositiveInt | None = None
+    """Optimizer steps; give this or `epochs`."""
+    epochs: PositiveFloat | None = None
+    """Passes over the preferences; give this or `steps`."""
+    batch_size: PositiveInt = 32
+    """Pairs (or single completions) per optimizer step."""
+    max_tokens: PositiveInt = 2048
+    """Longest prompt plus completion, in tokens."""
+    too_long: Literal["drop", "truncate"] = "drop"
+    """What happens to longer ones; either way they are counted and reported. Cut completions lose their end-of-turn token."""
+    unusable: Literal["refuse", "drop"] = "refuse"
+    """What happens to rows that cannot teach a preference (identical or contradictory pairs, labels against their own scores,
+    text of another chat template): refuse them all in one message, or drop and count them."""
+    reference: Literal["start", "base"] = "start"
+    """The frozen reference: the weights this stage starts from (the adapter of the stage before), or the bare base."""
+    evaluate_every: NonNegativeInt = 0
+    """Optimizer steps between measurements on `held_out`; 0 measures before and after only."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> PreferenceConfig:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of `steps` and `epochs`")
+        if any(part.weight != 1 for part in (*self.tasks, *self.held_out)):
+            raise ValueError(
+                "sources of preferences are joined, not mixed: `weight` has no effect here; use `limit` for a share"
+            )
+        return self
+
+
 class EvalConfig(Section):
     tasks: tuple[TasksConfig, ...]
     """Held-out tasks; best checkpoint is chosen on these."""
@@ -246,6 +351,8 @@ class EvalConfig(Section):
     """0 is greedy."""
     max_completion_tokens: PositiveInt = 512
     """Token limit of a completion."""
+    max_turns: PositiveInt = 8
+    """Turns of the policy in a task with an environment."""
     every: NonNegativeInt = 0
     """RL steps between evaluations; 0 evaluates before and after each stage only."""
     base: bool = True
@@ -266,6 +373,24 @@ class TrackingConfig(Section):
     """Keep every rollout as parquet in the run folder."""
 
 
+AlarmName = Literal[
+    "reward_hacking",
+    "length_explosion",
+    "entropy_collapse",
+    "engine_gap",
+    "reason_shift",
+    "zero_signal",
+    "repeated_text",
+]
+
+
+class AlarmsConfig(Section):
+    window: PositiveInt = 5
+    """Steps that are averaged, so that one odd step rings nothing."""
+    stop_on: tuple[AlarmName, ...] = ()
+    """Alarms that end the run with its state saved; the others are only shown. What each means: rlvr/alarms.py."""
+
+
 class Config(Section):
     """One run."""
 
@@ -274,13 +399,18 @@ class Config(Section):
     engine: EngineConfig = EngineConfig()
     sync: SyncConfig = SyncConfig()
     verification: VerificationConfig = VerificationConfig()
-    stages: tuple[Literal["sft", "rl"], ...] = ("rl",)
+    tools: ToolsConfig = ToolsConfig()
+    stages: tuple[Literal["sft", "preference", "rl"], ...] = ("rl",)
     """Run in this order; each starts from the adapter of the one before."""
+    continue_if: dict[Literal["sft", "preference", "rl"], str] = Field(default_factory=dict)
+    """Gates: after this stage go on only if this holds, for example {sft: "eval.pass@1 >= 0.2"}; see rlvr/gates.py."""
     sft: SftConfig | None = None
+    preference: PreferenceConfig | None = None
     rl: RlConfig | None = None
     eval: EvalConfig | None = None
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     seed: int = 0
     """Seeds task order, sampling and initialisation: one seed per (prompt, sample)."""
     micro_batch_tokens: PositiveInt = 2048
@@ -299,4 +429,38 @@ class Config(Section):
         missing = [stage for stage in self.stages if getattr(self, stage) is None]
         if missing:
             raise ValueError(f"stages name {', '.join(missing)}, but there is no section of that name")
+        if len(set(self.stages)) < len(self.stages):
+            raise ValueError("stages: each stage may stand once; for a second pass start another run with adapter.init_from")
+        return self
+
+    @model_validator(mode="after")
+    def _gates_can_be_decided(self) -> Config:
+        for stage, text in self.continue_if.items():
+            if stage not in self.stages[:-1]:
+                raise ValueError(f"continue_if.{stage}: no stage comes after `{stage}`, so the gate decides nothing")
+            problem = self._unmeasured(stage, Condition.parse(text))
+            if problem:
+                raise ValueError(f"continue_if.{stage}: {problem}")
+        return self
+
+    def _unmeasured(self, stage: str, condition: Condition) -> str | None:
+        """Why the condition's number will not be there after the stage, or None."""
+        if condition.k is None:
+            has_pairs = stage == "preference" and self.preference is not None and self.preference.held_out
+            return None if has_pairs else "pairs.accuracy is measured by the preference stage where it has `held_out` pairs"
+        if self.eval is None:
+            return f"{condition.name} needs an eval section"
+        if condition.name.startswith("retention") and not self.eval.retention:
+            return f"{condition.name} needs eval.retention tasks"
+        if condition.k > self.eval.samples or condition.k & (condition.k - 1):
+            return f"{condition.name} is not measured: K is 1, 2, 4, ... up to eval.samples={self.eval.samples}"
+        return None
+
+    @model_validator(mode="after")
+    def _reference_exists(self) -> Config:
+        preference = self.preference if "preference" in self.stages else None
+        if preference is not None and preference.reference == "base" and self.adapter.kind == "full":
+            raise ValueError(
+                "preference.reference=base: full fine-tuning keeps no untrained base; use reference=start or adapter.kind=lora"
+            )
         return self

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from rlvr.config.schema import EngineConfig
+from rlvr.engines.feed import RequestFeed
 from rlvr.engines.protocol import NO_POLICY, Generation, GenerationRequest, PolicySnapshot
 from rlvr.engines.requests import check_requests, check_sequences
 from rlvr.errors import RlvrError
@@ -46,11 +46,17 @@ class HfEngine:
                     parameter.data = parameter.data.to(policy.trainable_dtype)
             policy.model.set_adapter(ADAPTER)
 
-    async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Generation]:
-        """Yields generations batch by batch. Raises `RlvrError` on an impossible request before sampling any."""
+    async def generate(self, requests: Sequence[GenerationRequest] | RequestFeed) -> AsyncIterator[Generation]:
+        """Yields generations batch by batch; what a feed brings meanwhile waits for the next batch.
+
+        Raises `RlvrError` on an impossible request before sampling any that came with it.
+        """
+        feed = requests if isinstance(requests, RequestFeed) else RequestFeed(requests, closed=True)
         self._check_usable()
-        check_requests(requests, max_model_len=self._config.max_model_len, policy_loaded=self.policy_version != NO_POLICY)
-        for batch in self._batches(requests):
+        waiting: list[GenerationRequest] = []
+        while waiting or await feed.more():
+            waiting += self._checked(feed.take())
+            batch, waiting = self._next_batch(waiting)
             for generation in self._sample(batch):
                 yield generation
             await asyncio.sleep(0)  # scores of this batch arrive while the next is sampled
@@ -125,16 +131,17 @@ class HfEngine:
             finally:
                 model.set_adapter(ADAPTER)
 
-    def _batches(self, requests: Sequence[GenerationRequest]) -> Iterator[list[GenerationRequest]]:
-        """Requests that one call can serve, prompts of like length together."""
+    def _checked(self, requests: list[GenerationRequest]) -> list[GenerationRequest]:
+        check_requests(requests, max_model_len=self._config.max_model_len, policy_loaded=self.policy_version != NO_POLICY)
+        return requests
 
-        def alike(request: GenerationRequest) -> tuple[Any, ...]:
-            return request.weights, request.temperature, request.max_tokens
-
-        for _, group in itertools.groupby(sorted(requests, key=alike), key=alike):
-            ordered = sorted(group, key=lambda request: (len(request.prompt_ids), request.index))
-            for start in range(0, len(ordered), self._config.max_sequences):
-                yield ordered[start : start + self._config.max_sequences]
+    def _next_batch(self, waiting: Sequence[GenerationRequest]) -> tuple[list[GenerationRequest], list[GenerationRequest]]:
+        """Requests that one call can serve, prompts of like length together; and the rest."""
+        first = min(waiting, key=_kind)
+        alike = sorted((r for r in waiting if _kind(r) == _kind(first)), key=lambda r: (len(r.prompt_ids), r.index))
+        batch = alike[: self._config.max_sequences]
+        taken = {id(request) for request in batch}
+        return batch, [request for request in waiting if id(request) not in taken]
 
     @torch.no_grad()
     def _sample(self, batch: Sequence[GenerationRequest]) -> list[Generation]:
@@ -150,7 +157,7 @@ class HfEngine:
                 attention_mask=torch.tensor(mask, device=device),
                 generation_config=GenerationConfig(
                     do_sample=False,
-                    max_new_tokens=batch[0].max_tokens,
+                    max_new_tokens=max(request.max_tokens for request in batch),
                     eos_token_id=list(chat.stop_ids),
                     pad_token_id=chat.pad_id,
                     use_cache=True,
@@ -168,6 +175,10 @@ class HfEngine:
         ids = torch.tensor([list(sequence)], device=self._policy.device)
         logits = self._policy.model(input_ids=ids, use_cache=False).logits[0, :-1].float()
         return logits.log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0].tolist()
+
+
+def _kind(request: GenerationRequest) -> tuple[str, float]:
+    return request.weights, request.temperature
 
 
 class _Draw(LogitsProcessor):
@@ -193,7 +204,8 @@ class _Draw(LogitsProcessor):
 def _generation(
     request: GenerationRequest, tokens: list[int], logprobs: list[float], stop_ids: Sequence[int], version: int
 ) -> Generation:
-    """Cuts the row after its end-of-turn token."""
+    """Cuts the row after its end-of-turn token, or at its own limit where others of the batch may be longer."""
+    tokens = tokens[: request.max_tokens]
     length = next((j + 1 for j, token in enumerate(tokens) if token in stop_ids), len(tokens))
     stopped = tokens[length - 1] in stop_ids
     return Generation(

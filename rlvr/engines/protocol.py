@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from rlvr_verifiers.types import FinishReason
+
+if TYPE_CHECKING:
+    from rlvr.engines.feed import RequestFeed
 
 NO_POLICY = -1
 """`policy_version` of an engine before its first hand-over, and of generations sampled from the base."""
@@ -55,8 +58,11 @@ class RolloutEngine(Protocol):
 
     policy_version: int
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Generation]:
-        """Yields each generation as it finishes, so that scoring overlaps with sampling."""
+    def generate(self, requests: Sequence[GenerationRequest] | RequestFeed) -> AsyncIterator[Generation]:
+        """Yields each generation as it finishes, so that scoring overlaps with sampling.
+
+        With a feed it goes on until the feed is closed and empty; what is put in joins the sequences that are being sampled.
+        """
         ...
 
     async def load_policy(self, snapshot: PolicySnapshot) -> None:

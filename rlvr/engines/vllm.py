@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rlvr.config.schema import EngineConfig
 from rlvr.engines import vllm_environment
+from rlvr.engines.feed import RequestFeed
 from rlvr.engines.protocol import NO_POLICY, Generation, GenerationRequest, PolicySnapshot
 from rlvr.engines.requests import check_requests, check_sequences
 from rlvr.errors import RlvrError
@@ -77,20 +78,18 @@ class VllmEngine:
             model_path, config, dtype=dtype, adapters=adapters, seed=seed, revision=revision
         )
 
-    async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Generation]:
-        """Yields each generation as it finishes. Raises `RlvrError` on an impossible request before sampling any."""
+    async def generate(self, requests: Sequence[GenerationRequest] | RequestFeed) -> AsyncIterator[Generation]:
+        """Yields each generation as it finishes. Raises `RlvrError` on an impossible request before sampling any that came with it."""
+        feed = requests if isinstance(requests, RequestFeed) else RequestFeed(requests, closed=True)
         self._check_usable()
-        check_requests(requests, max_model_len=self._config.max_model_len, policy_loaded=self.policy_version != NO_POLICY)
-        if self._lora_rank is None and self.policy_version != NO_POLICY and any(r.weights == "base" for r in requests):
-            raise RlvrError(
-                "full fine-tuning has replaced the base in the engine; sample the base before the first hand-over"
-            )
-        # Never both in one batch: vLLM's CPU operators give rows without an adapter the last adapter there is.
-        for weights in ("policy", "base"):
-            sampling = self._sample([r for r in requests if r.weights == weights], weights)
-            async with self._turn, contextlib.aclosing(sampling):
-                async for generation in sampling:
-                    yield generation
+        self._check_requests(feed.waiting)
+        async with self._turn:
+            while await feed.more():
+                # Never both in one batch: vLLM's CPU operators give rows without an adapter the last adapter there is.
+                sampling = self._sample(feed, feed.waiting[0].weights)
+                async with contextlib.aclosing(sampling):
+                    async for generation in sampling:
+                        yield generation
 
     async def load_policy(self, snapshot: PolicySnapshot) -> None:
         """Takes the snapshot's weights into use and forgets every key and value that the old ones computed."""
@@ -156,23 +155,35 @@ class VllmEngine:
             self._failure = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             raise RlvrError(f"the vLLM engine died in a step: {self._failure}; resume from the last checkpoint") from error
 
-    async def _sample(self, requests: list[GenerationRequest], weights: Weights) -> AsyncGenerator[Generation]:
+    def _check_requests(self, requests: Sequence[GenerationRequest]) -> None:
+        check_requests(requests, max_model_len=self._config.max_model_len, policy_loaded=self.policy_version != NO_POLICY)
+        if self._lora_rank is None and self.policy_version != NO_POLICY and any(r.weights == "base" for r in requests):
+            raise RlvrError(
+                "full fine-tuning has replaced the base in the engine; sample the base before the first hand-over"
+            )
+
+    async def _sample(self, feed: RequestFeed, weights: Weights) -> AsyncGenerator[Generation]:
+        """Samples what the feed has for these weights, and what joins meanwhile, until none of it is left."""
         version = self.policy_version if weights == "policy" else NO_POLICY
-        by_name: dict[str, GenerationRequest] = {}
+        running: dict[str, GenerationRequest] = {}
         try:
-            with self._dying_of_anything_unforeseen():
-                prompts = [(request.prompt_ids, self._sampling(request)) for request in requests]
-                names = self._add(prompts, self._adapter if weights == "policy" else None)
-            by_name = dict(zip(names, requests, strict=True))
-            while by_name:
+            while running := running | self._start(feed.take(weights), weights):
                 with self._dying_of_anything_unforeseen():
                     finished = [output for output in self._llm.step() if output.finished]
                 for output in finished:
-                    yield _to_generation(by_name.pop(output.request_id).index, output, version)
+                    yield _to_generation(running.pop(output.request_id).index, output, version)
                 await asyncio.sleep(0)
         finally:
-            if by_name and self._failure is None:  # the caller left early
-                self._llm.abort_request(list(by_name))
+            if running and self._failure is None:  # the caller left early
+                self._llm.abort_request(list(running))
+
+    def _start(self, requests: Sequence[GenerationRequest], weights: Weights) -> dict[str, GenerationRequest]:
+        """Gives the requests to vLLM; returns them under the names it knows them by."""
+        self._check_requests(requests)
+        with self._dying_of_anything_unforeseen():
+            prompts = [(request.prompt_ids, self._sampling(request)) for request in requests]
+            names = self._add(prompts, self._adapter if weights == "policy" else None)
+        return dict(zip(names, requests, strict=True))
 
     def _add(self, prompts: Sequence[tuple[Sequence[int], SamplingParams]], adapter: LoRARequest | None) -> list[str]:
         names: list[str] = []

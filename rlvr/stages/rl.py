@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from rlvr.advantages import is_informative
+from rlvr.alarms import ringing
 from rlvr.batch import update_batches, with_advantages
 from rlvr.checkpoint import Checkpoint, replace_folder, restore_checkpoint
 from rlvr.collect import Collected, collect
@@ -115,6 +116,7 @@ class RlLoop:
                 metrics["tokens_per_s"] = metrics.get("tokens/generated", 0.0) / max(1e-9, metrics["time/rollout_s"])
                 self.run.record(progress, STAGE, self.at.step, metrics, self._diagnosis(metrics))
                 await self._after_step()
+                self._stop_on_alarm()
                 self.run.stop.check()
 
     async def _collect(self) -> Collected:
@@ -203,7 +205,21 @@ class RlLoop:
             return self._policy_logprobs(groups)
 
     def _diagnosis(self, metrics: dict[str, float]) -> str | None:
-        return diagnose(metrics, self.run.config, self.at.step)
+        """An alarm that rings, or else what stands out in this step."""
+        this_step = {"stage": STAGE, "step": self.at.step, **metrics}
+        alarms = ringing([*self.run.folder.metrics(), this_step], self.run.config.alarms.window)
+        return str(alarms[0]) if alarms else diagnose(metrics, self.run.config, self.at.step)
+
+    def _stop_on_alarm(self) -> None:
+        settings = self.run.config.alarms
+        if not settings.stop_on:
+            return
+        stopping = [a for a in ringing(self.run.folder.metrics(), settings.window) if a.name in settings.stop_on]
+        if stopping:
+            self.save()
+            raise RlvrError(
+                f"rl: stopped at step {self.at.step}, {stopping[0]}. State is saved; alarms.stop_on=[] --resume goes on"
+            )
 
 
 def _group_to_json(group: Group) -> dict[str, Any]:

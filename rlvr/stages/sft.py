@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -30,8 +31,8 @@ from rlvr_verifiers.types import Task
 STAGE = "sft"
 
 
-def train_sft(run: Run, tasks: Sequence[Task], resume: Checkpoint | None) -> None:
-    """Trains `run.policy` in place; raises `Interrupted` after saving when the user asked to stop."""
+def train_sft(run: Run, tasks: Sequence[Task], resume: Checkpoint | None, kept: Mapping[str, Any]) -> None:
+    """Trains `run.policy` in place; checkpoints carry `kept`. Raises `Interrupted` after saving when the user asked to stop."""
     config = run.config.sft
     assert config is not None
     usable, too_long = _usable(run.policy.chat, tasks, config)
@@ -54,7 +55,7 @@ def train_sft(run: Run, tasks: Sequence[Task], resume: Checkpoint | None) -> Non
             done += 1
             run.record(progress, STAGE, done, {**metrics, "time/step_s": time.perf_counter() - started})
             if done % run.config.checkpoint.every == 0 or done == steps or run.stop.requested:
-                run.save(STAGE, done, learner, {"tasks": stream.state()})
+                run.save(STAGE, done, learner, {**kept, "tasks": stream.state()})
             run.stop.check()
 
 

@@ -6,9 +6,12 @@
 from rlvr_sandbox.box import Box
 from rlvr_sandbox.codec import CodecError
 from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.launch import Interpreter
+from rlvr_sandbox.protocol import Lender, LentBox
+from rlvr_sandbox.remote import RemoteSandbox
 from rlvr_sandbox.sandbox import BACKENDS, BackendReport, Sandbox, describe, probe, shared_sandbox
 from rlvr_sandbox.types import Call, Limits, Outcome, Program, Result, Status
-from rlvr_sandbox.zygote_process import Interpreter, Walls
+from rlvr_sandbox.zygote_process import Walls
 
 __all__ = [
     "BACKENDS",
@@ -17,9 +20,12 @@ __all__ = [
     "Call",
     "CodecError",
     "Interpreter",
+    "Lender",
+    "LentBox",
     "Limits",
     "Outcome",
     "Program",
+    "RemoteSandbox",
     "Result",
     "Sandbox",
     "SandboxError",

@@ -6,57 +6,29 @@ until then is ours. Afterwards nothing it does, or stops doing, is a `SandboxErr
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
-import os
-import select
 import signal
-import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from rlvr_sandbox.codec import CodecError
 from rlvr_sandbox.errors import SandboxError
-from rlvr_sandbox.frames import Inbox, pack
-from rlvr_sandbox.types import Limits, Outcome, Program, Result, Status, Value
+from rlvr_sandbox.frames import pack
+from rlvr_sandbox.spawner import BoxProcess, Ending, Spawner
+from rlvr_sandbox.streams import Streams, Wake
+from rlvr_sandbox.types import Call, Outcome, Program, Result, Status, Value
+
+__all__ = ["Box", "BoxProcess", "Ending", "Spawner"]
 
 SETUP_S = 20.0
 """A box is made in milliseconds; this is for a machine that is being suspended or swaps."""
-KEPT_STDERR = 8192
-_CHUNK = 1 << 18
+_AHEAD = 16
+"""Inputs that may be on their way into a box. They are no secrets: expected values are."""
 _SHOWN = 300
-
-_Wake = Literal["done", "deadline", "ended", "flood"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ending:
-    """How the first process of a box ended, and what the whole box used."""
-
-    code: int
-    """Exit status, or minus the signal."""
-    cpu_s: float
-    peak_memory_mb: float
-    out_of_memory: bool = False
-
-
-@dataclasses.dataclass(slots=True)
-class BoxProcess:
-    """The descriptors of a box that has just been made; whoever gets it closes them."""
-
-    control: socket.socket
-    stdin: int
-    stdout: int
-    stderr: int
-    pidfd: int
-    reap: Callable[[], Ending]
-    """To be called once, when the process has ended or been killed. Raises SandboxError where it cannot be known."""
-
-
-class Spawner(Protocol):
-    def spawn(self, limits: Limits, *, piped: bool) -> BoxProcess: ...
 
 
 class Box:
@@ -70,19 +42,14 @@ class Box:
         self._limits = program.limits
         self._piped = program.mode == "stdio"
         self._process = spawner.spawn(program.limits, piped=self._piped)
-        self._inbox = Inbox(program.limits.value_bytes)
-        self._outgoing = bytearray()
-        self._stdin = memoryview(stdin)
-        self._stdout = bytearray()
-        self._stderr = bytearray()
-        self._stderr_bytes = 0
+        self._streams = Streams(self._process, program.limits, stdin)
         self._calls = 0
+        self._loaded = False
         self._started = self._ended = 0.0
         self._deadline = 0.0
         self._over: Outcome | None = None
         self._ending: Ending | None = None
         self._events: list[str] = []
-        self._open: set[int] = set()
         self._lost = False
         try:
             self._begin()
@@ -100,8 +67,8 @@ class Box:
 
     def load(self) -> Outcome:
         """Waits until the source has been executed. Calling it is optional."""
-        if self._calls == 0 and self._over is None:
-            self._calls = 1
+        if not self._loaded and self._over is None:
+            self._loaded = True
             message = self._message(self._deadline)
             if message is not None and message != ("loaded", 0):
                 self._over = self._failure(message, 0)
@@ -109,11 +76,30 @@ class Box:
 
     def call(self, args: tuple[Value, ...] = (), kwargs: Mapping[str, Value] | None = None) -> Outcome:
         """One call of the entry point; the value it returns. Raises CodecError where an argument is no plain value."""
+        return self._answer(self._ask(args, kwargs or {}))
+
+    def calls(self, calls: Iterable[Call]) -> Iterator[Outcome]:
+        """The outcome of each call, in order, and quicker than one `call` after the other: inputs are sent before earlier answers
+        are there, so that the box need not wait. Stop iterating to stop; close the box then, since calls are under way."""
+        todo, waiting = iter(calls), collections.deque[int]()
+        while True:
+            while len(waiting) < _AHEAD and self._streams.clear and (call := next(todo, None)) is not None:
+                waiting.append(self._ask(call.args, call.kwargs))
+            if not waiting:
+                return
+            yield self._answer(waiting.popleft())
+
+    def _ask(self, args: tuple[Value, ...], kwargs: Mapping[str, Value]) -> int:
+        message = pack("call", self._calls + 1, tuple(args), dict(kwargs))
+        self._calls += 1
+        if self._over is None:
+            self._streams.send(message)
+        return self._calls
+
+    def _answer(self, number: int) -> Outcome:
         loaded = self.load()
         if loaded.status != "ok":
             return loaded
-        number, self._calls = self._calls, self._calls + 1
-        self._outgoing += pack("call", number, tuple(args), dict(kwargs or {}))
         begin = time.monotonic()
         case = self._limits.case_wall_s
         message = self._message(self._deadline if case is None else min(self._deadline, begin + case))
@@ -135,7 +121,7 @@ class Box:
         return self._message(self._deadline)
 
     def send(self, *message: Any) -> None:
-        self._outgoing += pack(*message)
+        self._streams.send(pack(*message))
 
     @property
     def outcome(self) -> Outcome:
@@ -144,7 +130,7 @@ class Box:
 
     def wait(self) -> Result:
         """`stdio`: feeds the input, collects the output until the program ends, and says how it ended."""
-        wake = self._pump(self._deadline, lambda: False)
+        wake = self._streams.pump(self._deadline, lambda: False)
         outcome = self._over or self._stopped(wake)
         self.close()
         return self.result(outcome)
@@ -156,7 +142,7 @@ class Box:
         return Result(
             status=outcome.status,
             value=outcome.value,
-            stdout=bytes(self._stdout) if outcome.status != "output_limit" else b"",
+            stdout=bytes(self._streams.stdout) if outcome.status != "output_limit" else b"",
             stderr=self.stderr,
             message=outcome.message,
             exit_code=ending.code if ending.code >= 0 else None,
@@ -178,15 +164,16 @@ class Box:
 
     def deserted(self) -> bool:
         """Whether no process holds the box's standard error any more. For the self-test, after the box was stopped."""
-        descriptor = self._process.stderr
-        data = _read(descriptor) if descriptor in self._open else b""
-        while data:
-            data = _read(descriptor)
-        return data is not None  # b"" is the end of file
+        return self._streams.deserted()
+
+    @property
+    def stopped_for(self) -> str:
+        """The limit that the zygote ended it for, or nothing."""
+        return self._ending.over if self._ending is not None else ""
 
     @property
     def stderr(self) -> str:
-        return self._stderr.decode("utf-8", "replace")
+        return self._streams.stderr.decode("utf-8", "replace")
 
     def close(self) -> None:
         """Kills whatever is left of the box, all descendants with it. Raises nothing; safe to call twice."""
@@ -195,53 +182,37 @@ class Box:
         self._ended = self._ended or time.monotonic()
         with contextlib.suppress(SandboxError):  # the zygote is gone, and every box with it
             self._reap()
-        self._process.control.close()
-        for descriptor in (self._process.stdin, self._process.stdout, self._process.stderr, self._process.pidfd):
-            if descriptor in self._open or descriptor == self._process.pidfd:
-                os.close(descriptor)
-        self._open.clear()
-        self._process.pidfd = -1
+        self._streams.close()
 
     # -- the conversation -------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        process = self._process
-        process.control.setblocking(False)
-        for descriptor in (process.stdin, process.stdout, process.stderr):
-            if descriptor >= 0:
-                os.set_blocking(descriptor, False)
-                self._open.add(descriptor)
-        message = self._message(time.monotonic() + SETUP_S, feed=False)
+        program = self._program
+        # It lies there when the box is ready, which saves a turn; nothing in a box reads it before.
+        self._streams.send(
+            pack("program", program.mode, program.entry_point, program.preamble, program.source, self._limits.value_bytes)
+        )
+        message = self._message(time.monotonic() + SETUP_S)
         if message != ("ready",):
             why = self.stderr.strip() or "it gave no sign"
             raise SandboxError(f"a box could not be made: {why}; the sandbox's self-test says what this machine lacks")
-        program = self._program
         self._started = time.monotonic()
         self._deadline = self._started + self._limits.wall_s
-        self._outgoing += pack(
-            "program", program.mode, program.entry_point, program.preamble, program.source, self._limits.value_bytes
-        )
+        self._streams.feeding = True
 
-    def _message(self, until: float, *, feed: bool = True) -> tuple[Any, ...] | None:
+    def _message(self, until: float) -> tuple[Any, ...] | None:
         """The box's next message, or None and `_over` says why there is none."""
         if self._over is not None:
             return None
-        found: list[tuple[Any, ...]] = []
-
-        def arrived() -> bool:
-            message = self._inbox.next()
-            if message is not None:
-                found.append(message)
-            return bool(found)
-
+        streams = self._streams
         try:
-            wake = "done" if arrived() else self._pump(until, arrived)
+            wake = "done" if streams.inbox.whole() else streams.pump(until, streams.inbox.whole)
+            if wake == "done":
+                return streams.inbox.next()
         except CodecError as error:
             self._events.append("stray_frames")
             self._over = Outcome(status="bad_value", message=f"the answer cannot be read: {error}")
             return None
-        if found:
-            return found[0]
         self._over = self._stopped(wake)
         return None
 
@@ -259,7 +230,7 @@ class Box:
                 self._events.append("stray_frames")
                 return Outcome(status="error", message="the program wrote to the channel of its box")
 
-    def _stopped(self, wake: _Wake) -> Outcome:
+    def _stopped(self, wake: Wake) -> Outcome:
         """Why the conversation is over. Kills and reaps, so that what the kernel knows can be told."""
         self._ended = time.monotonic()
         if wake == "ended":
@@ -273,6 +244,9 @@ class Box:
     def _end(self, ending: Ending) -> Outcome:
         if ending.out_of_memory:
             return Outcome(status="memory", message=f"over {self._limits.memory_mb} MB")
+        if ending.over:
+            self._events.append(f"over_{ending.over}")
+            return Outcome(status="error", message=f"stopped: over its limit of {ending.over}")
         if ending.code < 0:
             # Nobody in a box can kill its first process; the kernel counts the limit in ticks and reports exact time.
             if ending.code == -signal.SIGKILL and ending.cpu_s >= self._limits.cpu_s * 0.5:
@@ -293,119 +267,15 @@ class Box:
 
     def _reap(self) -> Ending:
         if self._ending is None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):  # of another user, in a container: the zygote does it
                 signal.pidfd_send_signal(self._process.pidfd, signal.SIGKILL)
             self._ending = Ending(-signal.SIGKILL, 0.0, 0.0)
             self._lost = True
             self._ending = self._process.reap()
+            if self._ending.refused_calls:
+                self._events.append("refused_calls")
             self._lost = False
         return self._ending
-
-    # -- bytes ------------------------------------------------------------------------------------------------------------
-
-    def _pump(self, until: float, done: Callable[[], bool]) -> _Wake:
-        """Moves bytes both ways until `done`, the deadline, the program's end, or too much output."""
-        process, poll = self._process, select.poll()
-        control = process.control.fileno()
-        poll.register(process.pidfd, select.POLLIN)
-        for descriptor in self._open - {process.stdin}:
-            poll.register(descriptor, select.POLLIN)
-        hung_up = False
-        while True:
-            if not hung_up:
-                poll.register(control, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
-            if self._started and process.stdin in self._open:
-                if self._stdin:
-                    poll.register(process.stdin, select.POLLOUT)
-                else:
-                    self._shut(process.stdin, poll)
-            left = until - time.monotonic()
-            ready = dict(poll.poll(max(0.0, left * 1000))) if left > 0 else {}
-            if not ready and time.monotonic() >= until:
-                return "deadline"
-            ended = process.pidfd in ready
-            if control in ready and not hung_up:
-                hung_up = self._talk(ready[control])
-                if hung_up:
-                    poll.unregister(control)
-            if process.stdin in ready:
-                self._feed(poll)
-            for descriptor in (process.stdout, process.stderr):
-                if descriptor in ready and not self._drain(descriptor, poll):
-                    return "flood"
-            if done():
-                return "done"
-            if ended:
-                return self._last_words(done)
-
-    def _last_words(self, done: Callable[[], bool]) -> _Wake:
-        """Every process of the box is dead, so what it wrote is in the pipes already: read that, and wait for no end of file."""
-        while not self._talk(select.POLLIN, once=True):
-            if done():
-                return "done"
-        for descriptor in (self._process.stdout, self._process.stderr):
-            while descriptor in self._open and (data := _read(descriptor)):
-                if not self._keep(descriptor, data):
-                    return "flood"
-        return "done" if done() else "ended"
-
-    def _talk(self, events: int, *, once: bool = False) -> bool:
-        """Both directions of the control channel; True where it is closed, or empty and `once`."""
-        if events & select.POLLOUT and self._outgoing:
-            try:
-                del self._outgoing[: self._process.control.send(self._outgoing)]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._outgoing.clear()
-        if not events & ~select.POLLOUT:
-            return False
-        try:
-            data = self._process.control.recv(_CHUNK)
-        except BlockingIOError:
-            return once
-        except OSError:
-            return True
-        self._inbox.feed(data)
-        return not data
-
-    def _feed(self, poll: select.poll) -> None:
-        try:
-            self._stdin = self._stdin[os.write(self._process.stdin, self._stdin[:_CHUNK]) :]
-        except BlockingIOError:
-            return
-        except OSError:  # it closed its input, which is its right
-            self._stdin = self._stdin[:0]
-
-    def _drain(self, descriptor: int, poll: select.poll) -> bool:
-        data = _read(descriptor)
-        if data is not None and not data:
-            self._shut(descriptor, poll)
-        return self._keep(descriptor, data or b"")
-
-    def _keep(self, descriptor: int, data: bytes) -> bool:
-        if descriptor == self._process.stdout:
-            self._stdout += data
-            return len(self._stdout) <= self._limits.stdout_bytes
-        self._stderr_bytes += len(data)
-        self._stderr += data[: max(0, KEPT_STDERR - len(self._stderr))]
-        return self._stderr_bytes <= self._limits.stderr_bytes
-
-    def _shut(self, descriptor: int, poll: select.poll) -> None:
-        with contextlib.suppress(KeyError):
-            poll.unregister(descriptor)
-        os.close(descriptor)
-        self._open.discard(descriptor)
-
-
-def _read(descriptor: int) -> bytes | None:
-    """None where nothing is there yet."""
-    try:
-        return os.read(descriptor, _CHUNK)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""
 
 
 def _line(text: str) -> str:

@@ -26,6 +26,9 @@ class Group:
         self.version = 2 if memory == pids else 1
         self._memory, self._pids = memory, pids
         self._limits: tuple[int, int] | None = None
+        self._events = os.open(
+            memory / ("memory.events" if self.version == 2 else "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC
+        )
         self._kills = 0
 
     def add(self, pid: int) -> None:
@@ -48,14 +51,21 @@ class Group:
         return self._kills > before
 
     def _count(self) -> int:
-        file = self._memory / ("memory.events" if self.version == 2 else "memory.oom_control")
-        for line in file.read_text().splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
+        for line in os.pread(self._events, 4096, 0).splitlines():
+            name, _, count = line.partition(b" ")
+            if name == b"oom_kill":
                 return int(count)
         return 0
 
+    def forget(self) -> None:
+        """Of a group that is somebody else's."""
+        if self._events >= 0:
+            os.close(self._events)
+            self._events = -1
+
     def close(self) -> None:
+        """Safe to call twice."""
+        self.forget()
         for folder in {self._memory, self._pids}:
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -110,10 +120,20 @@ def _sweep(folder: Path) -> None:
                 old.rmdir()
 
 
-def _own_folders() -> dict[str, Path]:
-    """Controller to this process's folder; v2 under the empty name. Raises OSError or ValueError where it is not to be seen."""
+def group_of(pid: int) -> Group | None:
+    """The group that a process is in, to ask what happened in it; None where its files are not to be seen."""
+    with contextlib.suppress(OSError, KeyError, ValueError):
+        folders = _own_folders(str(pid))
+        group = Group(folders[""], folders[""]) if "memory" not in folders else Group(folders["memory"], folders["pids"])
+        group.ran_out_of_memory()
+        return group
+    return None
+
+
+def _own_folders(pid: str = "self") -> dict[str, Path]:
+    """Controller to a process's folder; v2 under the empty name. Raises OSError or ValueError where it is not to be seen."""
     own: dict[str, str] = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         own.update(dict.fromkeys(controllers.split(","), path))
     folders: dict[str, Path] = {}

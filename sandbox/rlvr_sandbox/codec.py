@@ -144,43 +144,47 @@ def _get(data: bytes, at: int, depth: int, room: list[int]) -> tuple[Any, int]:
     """The value that starts at `at`, and where it ends. `room` holds how many more items there may be."""
     if depth > MAX_DEPTH:
         raise CodecError(f"nested deeper than {MAX_DEPTH}")
-    tag = data[at : at + 1]
+    if at >= len(data):
+        raise CodecError("cut short")
+    tag = data[at]
     at += 1
     if tag in _CONSTANTS:
         return _CONSTANTS[tag], at
-    if tag == b"f":
+    if tag == _FLOAT:
         return _float(data, at), at + 8
-    if tag == b"c":
+    if tag == _COMPLEX:
         return complex(_float(data, at), _float(data, at + 8)), at + 16
-    if tag not in b"isbltSZd" or not tag:
-        raise CodecError(f"unknown tag {tag!r}")
-    if len(data) - at < _U32.size:
+    if tag not in _COUNTED:
+        raise CodecError(f"unknown tag {bytes([tag])!r}")
+    if len(data) - at < 4:
         raise CodecError("cut short")
     (count,) = _U32.unpack_from(data, at)
-    at += _U32.size
-    if tag == b"d":
+    at += 4
+    if tag == _DICT:
         return _dict(data, at, count, depth, room)
     if count > len(data) - at:  # an item has a byte at least: no list is allocated for items that cannot be there
         raise CodecError("cut short")
-    if tag in b"isb":
-        return _text_or_int(tag, data[at : at + count]), at + count
+    if tag in _BODIES:
+        return _BODIES[tag](data[at : at + count]), at + count
     _take(room, count)
     items: list[Any] = []
     for _ in range(count):
         item, at = _get(data, at, depth + 1, room)
         items.append(item)
-    if tag == b"l":
+    if tag == _LIST:
         return items, at
-    if tag == b"t":
+    if tag == _TUPLE:
         return tuple(items), at
     _refuse_collisions(items)
-    whole = set(items) if tag == b"S" else frozenset(items)
+    whole = set(items) if tag == _SET else frozenset(items)
     if len(whole) != count:
         raise CodecError("a set with the same element twice")
     return whole, at
 
 
-_CONSTANTS: dict[bytes, bool | None] = {b"N": None, b"T": True, b"F": False}
+_CONSTANTS: dict[int, bool | None] = {ord("N"): None, ord("T"): True, ord("F"): False}
+_FLOAT, _COMPLEX, _LIST, _TUPLE, _SET, _DICT = b"fcltSd"
+_COUNTED = frozenset(b"isbltSZd")
 
 
 def _float(data: bytes, at: int) -> float:
@@ -189,18 +193,21 @@ def _float(data: bytes, at: int) -> float:
     return _F64.unpack_from(data, at)[0]
 
 
-def _text_or_int(tag: bytes, body: bytes) -> Any:
-    if tag == b"b":
-        return body
-    if tag == b"s":
-        try:
-            return body.decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError as error:
-            raise CodecError("text that is not UTF-8") from error
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise CodecError("text that is not UTF-8") from error
+
+
+def _integer(body: bytes) -> int:
     value = int.from_bytes(body, "big", signed=True)
     if len(body) != (value.bit_length() + 8) // 8:
         raise CodecError("a padded integer")
     return value
+
+
+_BODIES: dict[int, Callable[[bytes], Any]] = {ord("s"): _text, ord("i"): _integer, ord("b"): bytes}
 
 
 def _take(room: list[int], count: int) -> None:

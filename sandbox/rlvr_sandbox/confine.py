@@ -1,7 +1,8 @@
 """Turns a process just forked from the zygote into a box. Everything here happens before a byte of the program is read.
 
 Order matters: mounts need rights that the uid change gives up, Landlock needs the final mounts. The seccomp filter is there already.
-Every step raises OSError, and a process that was not confined completely runs nothing.
+The calls are made ready in the zygote, once for each set of limits: what the child touches it has to copy, and that is what a box
+costs. Every step raises OSError, and a process that was not confined completely runs nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import dataclasses
 import math
 import os
 import resource
+import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlvr_sandbox import kernel, landlock
+from rlvr_sandbox.frames import CONTROL, READY
 from rlvr_sandbox.rootfs import BOX_UID, WORK
 
-CONTROL = 3
-"""Descriptor of the channel to the controller; 0, 1 and 2 are the program's own."""
 _VIRTUAL_MB = 1024
 """Address space beyond the memory limit: reserved is not used (thread stacks, allocator arenas)."""
 _DATA_MB = 256
@@ -29,55 +30,65 @@ _STACK_MB = 64
 class Confinement:
     """What the zygote found this machine to allow."""
 
-    namespaces: bool
     proc: bool
     switch_uid: int | None
     """Uid to change to; None where the zygote has the box's uid already."""
-    uid_holders: int | None
-    """Processes of the zygote itself that the kernel counts to the box's uid. None: too many to tell, so that processes
-    cannot be limited."""
+    uid_holders: int
+    """Processes of the zygote itself that the kernel counts to the box's uid."""
     landlock_abi: int
     hard_limits: Mapping[int, int]
     """What the zygote itself may not exceed."""
 
 
-def enter(confinement: Confinement, limits: Mapping[str, Any], descriptors: list[int]) -> None:
-    """`descriptors`: what becomes 0, 1, 2 and the control channel."""
-    os.setsid()
-    if confinement.namespaces:
-        kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
-        _mounts(confinement, limits)
-    _keep_only(descriptors)
-    _rlimits(limits, confinement)
+def entrance(confinement: Confinement, limits: Mapping[str, Any], descriptors: Sequence[int]) -> list[kernel.Call]:
+    """The calls that turn a fresh fork into a box. `descriptors`: what becomes 0, 1, 2 and the control channel."""
+    calls = [*keep_only(descriptors), kernel.Call("setsid")]
+    calls += [kernel.Call("unshare", kernel.NEWNS | kernel.NEWIPC), *_mounts(confinement, limits)]
+    calls += set_limits(limits, confinement.hard_limits, limits["processes"] + confinement.uid_holders)
     if confinement.switch_uid is not None:
-        os.setgroups([])
-        os.setresgid(confinement.switch_uid, confinement.switch_uid, confinement.switch_uid)
-        os.setresuid(confinement.switch_uid, confinement.switch_uid, confinement.switch_uid)
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # else /proc/self belongs to root, and open("/dev/stdin") fails
+        calls += switch_user(confinement.switch_uid)
     if confinement.landlock_abi:
-        landlock.restrict(confinement.landlock_abi, readable=["/"], writable=[WORK], devices=["/dev"])
-    if confinement.namespaces:
-        kernel.drop_capabilities()
+        free = CONTROL + 1
+        calls += landlock.restrict(confinement.landlock_abi, readable=["/"], writable=[WORK], devices=["/dev"], free=free)
+    return [*calls, kernel.drop_capabilities(), say_ready()]
 
 
-def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> None:
+def switch_user(uid: int) -> list[kernel.Call]:
+    return [
+        kernel.Call("setgroups", 0, 0),
+        kernel.Call("setresgid", uid, uid, uid),
+        kernel.Call("setresuid", uid, uid, uid),
+        dumpable(),
+    ]
+
+
+def dumpable() -> kernel.Call:
+    """Else /proc/self belongs to root, and open("/dev/stdin") fails."""
+    return kernel.Call("prctl", kernel.PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
+def say_ready() -> kernel.Call:
+    """The last of all."""
+    return kernel.Call("write", CONTROL, READY, len(READY), result=len(READY))
+
+
+def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> list[kernel.Call]:
     owner = f"uid={BOX_UID},gid={BOX_UID}" if confinement.switch_uid in (None, BOX_UID) else f"uid={confinement.switch_uid}"
     size = f"mode=700,size={limits['disk_mb']}m,nr_inodes={limits['files'] + 1},{owner}"
-    kernel.mount("tmpfs", WORK, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)
+    calls = [kernel.Call("mount", "tmpfs", WORK, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)]
     if confinement.proc:
         flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
-        kernel.mount("proc", "/proc", "proc", flags, "subset=pid")
-    os.chdir(WORK)
+        calls.append(kernel.Call("mount", "proc", "/proc", "proc", flags, "subset=pid"))
+    return [*calls, kernel.Call("chdir", WORK)]
 
 
-def _keep_only(descriptors: list[int]) -> None:
-    for place, descriptor in enumerate(descriptors):
-        if descriptor != place:
-            os.dup2(descriptor, place)
-        else:
-            os.set_inheritable(place, True)
-    os.set_inheritable(CONTROL, False)
-    os.closerange(len(descriptors), 1024)  # the zygote holds fewer
+def keep_only(descriptors: Sequence[int]) -> list[kernel.Call]:
+    """They become 0, 1, 2 and the control channel, and every other descriptor is closed. All are above the channel's."""
+    if min(descriptors) <= CONTROL:
+        raise ValueError(f"descriptors {list(descriptors)} would overwrite each other; keep {CONTROL} in use in the zygote")
+    flags = [0, 0, 0, os.O_CLOEXEC]
+    calls = [kernel.Call("dup3", descriptor, place, flags[place]) for place, descriptor in enumerate(descriptors)]
+    return [*calls, kernel.Call("close_range", CONTROL + 1, 2**32 - 1, 0)]
 
 
 def lasting_rlimits() -> dict[int, int]:
@@ -109,7 +120,8 @@ def _hard(name: int) -> int:
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
-def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> None:
+def set_limits(limits: Mapping[str, Any], hard_limits: Mapping[int, int], processes: int | None) -> list[kernel.Call]:
+    """`processes`: of the uid, as the kernel counts them; None: without a bound."""
     megabyte = 2**20
     wanted = {
         resource.RLIMIT_CPU: math.ceil(limits["cpu_s"]),
@@ -117,8 +129,7 @@ def _rlimits(limits: Mapping[str, Any], confinement: Confinement) -> None:
         resource.RLIMIT_DATA: (limits["memory_mb"] + _DATA_MB) * megabyte,
         resource.RLIMIT_FSIZE: limits["fsize_mb"] * megabyte,
     }
-    if confinement.uid_holders is not None:
-        wanted[resource.RLIMIT_NPROC] = limits["processes"] + confinement.uid_holders
-    for name, bound in wanted.items():
-        bound = min(bound, confinement.hard_limits[name])
-        resource.setrlimit(name, (bound, bound))
+    if processes is not None:
+        wanted[resource.RLIMIT_NPROC] = processes
+    bounds = {name: min(bound, hard_limits[name]) for name, bound in wanted.items()}
+    return [kernel.Call("prlimit64", 0, name, struct.pack("QQ", bound, bound), 0) for name, bound in bounds.items()]

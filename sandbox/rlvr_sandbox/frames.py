@@ -8,9 +8,15 @@ from typing import Any, cast
 
 from rlvr_sandbox.codec import CodecError, decode, encode
 
+CONTROL = 3
+"""Descriptor of the channel in a box; 0, 1 and 2 are the program's own."""
+ENDING = struct.Struct("=iddI")
+"""What a zygote says of a box that has ended: exit status or minus the signal, seconds of CPU time, MB of the largest resident
+set of one process, system calls that were refused."""
 LENGTH = struct.Struct(">I")
 MAX_INWARD = 64 * 2**20
 """Bytes of one message into a box: sources and arguments come from the task."""
+_READ_BYTES = 4096
 SLACK = 4096
 """What a message of the box may be longer than the value in it."""
 
@@ -31,19 +37,18 @@ class Inbox:
     def feed(self, data: bytes) -> None:
         self._bytes += data
 
-    def __bool__(self) -> bool:
-        return bool(self._bytes)
-
-    def next(self) -> tuple[Any, ...] | None:
-        """One whole message, or None. Raises CodecError on anything that is not a non-empty tuple led by a name."""
+    def whole(self) -> bool:
+        """Whether a whole message is there. Raises CodecError where it is going to be longer than allowed."""
         if len(self._bytes) < LENGTH.size:
-            return None
+            return False
         (length,) = LENGTH.unpack_from(self._bytes)
         if length > self._max_bytes:
             raise CodecError(f"a message of {length} bytes, over the limit of {self._max_bytes}")
-        end = LENGTH.size + length
-        if len(self._bytes) < end:
-            return None
+        return len(self._bytes) >= LENGTH.size + length
+
+    def next(self) -> tuple[Any, ...]:
+        """The message that is `whole`. Raises CodecError on anything that is not a non-empty tuple led by a name."""
+        end = LENGTH.size + LENGTH.unpack_from(self._bytes)[0]
         body = bytes(self._bytes[LENGTH.size : end])
         del self._bytes[:end]
         message = decode(body, self._max_bytes)
@@ -57,6 +62,7 @@ class Line:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._here = b""
 
     def send(self, *message: Any) -> None:
         body = encode(message, MAX_INWARD)
@@ -70,8 +76,8 @@ class Line:
 
     def receive(self) -> tuple[Any, ...]:
         """Raises EOFError where the controller has hung up."""
-        (length,) = LENGTH.unpack(self._read(LENGTH.size))
-        return decode(self._read(length), MAX_INWARD)
+        (length,) = LENGTH.unpack(self._take(LENGTH.size))
+        return decode(self._take(length), MAX_INWARD)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -81,12 +87,19 @@ class Line:
         while view:
             view = view[os.write(self._descriptor, view) :]
 
-    def _read(self, count: int) -> bytes:
-        parts: list[bytes] = []
-        while count:
-            part = os.read(self._descriptor, min(count, 1 << 20))
-            if not part:
-                raise EOFError
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+    def _take(self, count: int) -> bytes:
+        if len(self._here) < count:
+            parts, have = [self._here], len(self._here)
+            while have < count:
+                part = os.read(self._descriptor, min(max(count - have, _READ_BYTES), 1 << 20))
+                if not part:
+                    raise EOFError
+                parts.append(part)
+                have += len(part)
+            self._here = b"".join(parts)
+        taken, self._here = self._here[:count], self._here[count:]
+        return taken
+
+
+READY = pack("ready")
+"""A box's first message: it is confined, and takes its program now."""

@@ -1,11 +1,12 @@
-"""A second wall behind the mount namespace: Landlock rules by which a box reads its own tree and writes its own folder only.
+"""Landlock rules by which a box reads its own tree and writes its own folder only.
+
+The second wall behind the mount namespace, and the first where there is none.
 
 TCP and (where the kernel knows how) abstract sockets and signals to processes outside are refused as well.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 from collections.abc import Sequence
@@ -25,33 +26,34 @@ def version() -> int:
         return 0
 
 
-def restrict(abi: int, *, readable: Sequence[str], writable: Sequence[str], devices: Sequence[str] = ()) -> None:
-    """For this process and all it starts, for ever: folders to read, to do anything in, and to write existing files in.
-
-    Needs no_new_privs. Raises OSError where a folder is missing.
-    """
+def restrict(
+    abi: int,
+    *,
+    readable: Sequence[str],
+    writable: Sequence[str],
+    devices: Sequence[str] = (),
+    listed: Sequence[str] = (),
+    free: int,
+) -> list[kernel.Call]:
+    """For the process that makes these calls and all it starts, for ever: files and folders to read, to do anything in, to read and
+    write what is there, and to list. It needs no_new_privs, and `free` and the descriptor after that have to be its lowest free
+    ones."""
     handled = (1 << {1: 13, 2: 14}.get(abi, 15)) - 1
     attributes = struct.pack("Q", handled)
     if abi >= 4:
         attributes += struct.pack("Q", 0b11)  # bind and connect of TCP
     if abi >= 6:
         attributes += struct.pack("Q", 0b11)  # abstract sockets and signals
-    ruleset = kernel.syscall(kernel.LANDLOCK_CREATE, attributes, len(attributes), 0, what="landlock_create_ruleset")
-    try:
-        reading, writing = _EXECUTE | _READ_FILE | _READ_DIR, _WRITE_FILE | _TRUNCATE
-        for paths, rights in ((readable, reading), (writable, handled), (devices, writing)):
-            for path in paths:
-                _allow(ruleset, path, rights & handled)
-        kernel.syscall(kernel.LANDLOCK_RESTRICT, ruleset, 0, what="landlock_restrict_self")
-    finally:
-        os.close(ruleset)
-
-
-def _allow(ruleset: int, path: str, rights: int) -> None:
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    try:
-        rule = struct.pack("=Qi", rights, descriptor)
-        kernel.syscall(kernel.LANDLOCK_ADD_RULE, ruleset, _RULE_PATH_BENEATH, rule, 0, what=f"landlock_add_rule {path}")
-    finally:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
+    calls = [kernel.Call("landlock_create_ruleset", attributes, len(attributes), 0, result=free)]
+    reading, using = _EXECUTE | _READ_FILE | _READ_DIR, _READ_FILE | _WRITE_FILE | _TRUNCATE
+    of_files = _EXECUTE | using
+    for paths, rights in ((readable, reading), (writable, handled), (devices, using), (listed, _READ_DIR)):
+        for path in paths:
+            taken = rights & handled if os.path.isdir(path) else rights & handled & of_files  # as the kernel insists
+            rule = struct.pack("=Qi", taken, free + 1)
+            calls += [
+                kernel.Call("openat", kernel.AT_FDCWD, path, os.O_PATH | os.O_CLOEXEC, 0, result=free + 1),
+                kernel.Call("landlock_add_rule", free, _RULE_PATH_BENEATH, rule, 0),
+                kernel.Call("close", free + 1),
+            ]
+    return [*calls, kernel.Call("landlock_restrict_self", free, 0), kernel.Call("close", free)]

@@ -8,55 +8,116 @@ from __future__ import annotations
 
 import atexit
 import builtins
+import contextlib
 import gc
 import io
 import linecache
 import os
+import socket
 import sys
 import threading
 import types
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn, cast
 
 from rlvr_sandbox.codec import CodecError
-from rlvr_sandbox.frames import Line
+from rlvr_sandbox.frames import CONTROL, Line
 
 MAX_MESSAGE = 500
 """Characters of an exception's text that leave the box."""
 
 
-def serve(control: int) -> NoReturn:
-    """Says that the box is ready, takes one program and runs it. Ends the process."""
-    line = Line(control)
-    line.send("ready")
-    try:
-        _, mode, entry_point, preamble, source, max_bytes = line.receive()
-    except EOFError:
-        os._exit(0)
-    if mode == "stdio":
-        line.close()
-        _run_main(preamble, source)
-    _use_descriptors()
-    try:
-        if mode == "function":
-            _serve_calls(line, entry_point, preamble, source, max_bytes)
-        else:
-            _run_check(line, entry_point, preamble, source)
-    except EOFError:
-        pass
+def serve() -> NoReturn:
+    """Takes one program and runs it, in a box that has said that it is ready. Ends the process."""
+    with contextlib.suppress(EOFError):
+        _run(_line)
     os._exit(0)
 
 
-def _use_descriptors() -> None:
-    """The streams of a fresh interpreter; the zygote's own were made for other descriptors."""
-    for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
-        errors = "backslashreplace" if name == "stderr" else "surrogateescape"
-        file = io.FileIO(descriptor, mode, closefd=False)
-        raw = io.BufferedReader(file) if mode == "r" else io.BufferedWriter(file)
-        stream = io.TextIOWrapper(raw, encoding="utf-8", errors=errors, line_buffering=name == "stderr")
-        stream.mode = mode  # type: ignore[attr-defined]
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
+def _run(line: Line) -> None:
+    _, mode, entry_point, preamble, source, max_bytes = line.receive()
+    if mode == "function":
+        _serve_calls(line, entry_point, preamble, source, max_bytes)
+    elif mode == "check":
+        _run_check(line, entry_point, preamble, source)
+    else:
+        _use_streams(piped=True)
+        line.close()
+        _run_main(preamble, source)
+
+
+# -- before the first box ---------------------------------------------------------------------------------------------------
+
+
+def rehearse() -> None:
+    """Makes what every box needs, in the zygote, and runs a program of our own through it a few times: what has been executed
+    before is quicker, and touches less memory that a box would have to copy."""
+    _piped.extend(_make_streams(piped=True))
+    _use_streams(piped=False)
+    for _ in range(_REHEARSALS):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            controller = Line(ours.fileno())
+            controller.send("program", "function", "f", "import math", _PLAY, 1000)
+            for number in range(1, 4):
+                controller.send("call", number, ([1, 2.5, "a"], True), {"b": None})
+            ours.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(EOFError):
+                _run(Line(theirs.fileno()))
+    del sys.modules["solution"]
+    linecache.clearcache()
+
+
+_PLAY = """
+import collections, functools, itertools, re, sys
+from typing import Dict, List, Optional, Tuple
+
+def f(a: List[float], c: bool, *, b: Optional[Dict[str, int]] = None) -> Tuple[int, str]:
+    seen = {}
+    for i, x in enumerate(a):
+        if isinstance(x, str) and not x.isdigit():
+            seen[x] = sorted(y for y in range(i) if y % 2 == 0) + [len(a[1:])]
+        elif x > 1.5:
+            seen[i] = max(abs(int(x)), 3)
+    return len(seen), " ".join(str(x) for x in a) + f"{c}"
+"""
+_REHEARSALS = 20
+_line = Line(CONTROL)
+_piped: list[io.TextIOWrapper] = []
+_kept: list[object] = []
+"""Streams that are not needed any more: to let go of them costs a box more than to keep them."""
+
+
+def _make_streams(*, piped: bool) -> list[io.TextIOWrapper]:
+    """The streams of a fresh interpreter for what a box has at 0, 1 and 2: pipes, or the null device and a pipe."""
+    before = [os.dup(number) for number in range(3)]
+    reading, writing = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        for number, descriptor in enumerate((reading if piped else null, writing if piped else null, writing)):
+            os.dup2(descriptor, number)
+        return [_stream(0, "r"), _stream(1, "w"), _stream(2, "w")]
+    finally:
+        for number, descriptor in enumerate(before):
+            os.dup2(descriptor, number)
+        for descriptor in (*before, reading, writing, null):
+            os.close(descriptor)
+
+
+def _stream(descriptor: int, mode: str) -> io.TextIOWrapper:
+    file = io.FileIO(descriptor, mode, closefd=False)
+    raw = io.BufferedReader(file) if mode == "r" else io.BufferedWriter(file)
+    errors = "backslashreplace" if descriptor == 2 else "surrogateescape"
+    stream = io.TextIOWrapper(raw, encoding="utf-8", errors=errors, line_buffering=descriptor == 2)
+    stream.mode = mode  # type: ignore[attr-defined]
+    return stream
+
+
+def _use_streams(*, piped: bool) -> None:
+    streams = _piped if piped else _make_streams(piped=False)
+    _kept.extend((sys.stdin, sys.stdout, sys.stderr))
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
 
 
 def _module(name: str, filename: str, preamble: str, source: str) -> types.ModuleType:
@@ -66,7 +127,7 @@ def _module(name: str, filename: str, preamble: str, source: str) -> types.Modul
     sys.modules[name] = module
     for part, file in ((preamble, "<preamble>"), (source, filename)):
         if part:
-            linecache.cache[file] = (len(part), None, part.splitlines(keepends=True), file)
+            linecache.cache[file] = (partial(str, part),)
             exec(compile(part, file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - this is what a box is for
     return module
 
@@ -117,7 +178,6 @@ def _described(error: BaseException) -> tuple[str, str]:
 
 def _run_main(preamble: str, source: str) -> NoReturn:
     """As `python main.py` would: exit status, traceback, threads and exit handlers included."""
-    _use_descriptors()
     sys.argv = ["main.py"]
     sys.path.insert(0, os.getcwd())
     status = 0

@@ -21,7 +21,7 @@ _MULTIARCH = str(sysconfig.get_config_var("MULTIARCH") or "none")
 _LIBRARIES = (f"/usr/lib/{_MULTIARCH}", "/usr/lib/locale") if os.path.isdir(f"/usr/lib/{_MULTIARCH}") else ("/usr/lib",)
 """Debian and its kin keep shared libraries apart from whole applications, which are nobody's business."""
 _SYSTEM = ("/lib", "/lib64", *_LIBRARIES, "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime")
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+DEVICES = ("null", "zero", "full", "random", "urandom")
 _MOUNT_POINTS = ("/mnt", "/srv", "/media", "/run", "/sys")  # the tree is put together on one of these, seen by nobody else
 
 
@@ -47,6 +47,23 @@ def interpreter_tree(*, site_packages: bool, extra: Iterable[str]) -> Tree:
     else:
         hidden = [f"{paths['stdlib']}/site-packages", f"{paths['stdlib']}/dist-packages", "/usr/lib/python3/dist-packages"]
     return Tree(tuple(path for path in (*_SYSTEM, *shown, *extra) if os.path.lexists(path)), tuple(hidden))
+
+
+def visible(tree: Tree) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tree where nothing can be mounted: what may be read, all the way down, and folders of which the names may be listed."""
+    readable: list[str] = []
+    listed: list[str] = []
+    for path in tree.shown:
+        if os.path.dirname(path) == "/" and os.path.islink(path):
+            continue  # it leads to more than is shown
+        real = os.path.realpath(path)
+        hidden = {os.path.realpath(folder) for folder in tree.hidden}
+        if any(folder.startswith(real + "/") for folder in hidden if os.path.isdir(folder)):
+            listed.append(real)
+            readable += [entry.path for entry in os.scandir(real) if entry.path not in hidden]
+        else:
+            readable.append(real)
+    return tuple(dict.fromkeys(readable)), tuple(listed)
 
 
 def enter(tree: Tree) -> bool:
@@ -104,7 +121,7 @@ def _bind(source: str, target: str) -> None:
 
 def _devices(root: str) -> None:
     os.mkdir(f"{root}/dev")
-    for name in _DEVICES:
+    for name in DEVICES:
         _bind(f"/dev/{name}", f"{root}/dev/{name}")
     for name, number in (("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2"), ("fd", "")):
         os.symlink(f"/proc/self/fd{number}", f"{root}/dev/{name}")

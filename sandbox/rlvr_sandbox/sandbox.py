@@ -16,26 +16,44 @@ from collections.abc import Generator
 from types import TracebackType
 
 from rlvr_sandbox.box import Box
+from rlvr_sandbox.bubblewrap import start_bwrap
+from rlvr_sandbox.engine import start_docker, start_docker_flat
 from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.launch import Interpreter, Launcher, start_landlock, start_unsafe, start_zygote
+from rlvr_sandbox.protocol import Lender
+from rlvr_sandbox.remote import RemoteSandbox
 from rlvr_sandbox.selftest import breaches
 from rlvr_sandbox.types import Call, Program, Result
-from rlvr_sandbox.zygote_process import Interpreter, Walls, ZygoteProcess
+from rlvr_sandbox.zygote_process import Walls, ZygoteProcess
 
-SAFE_BACKENDS = ("zygote",)
-"""Best first; `auto` takes the first that passes its self-test."""
+_LAUNCHERS: dict[str, tuple[Launcher, ...]] = {
+    "zygote": (start_zygote,),
+    "bwrap": (start_bwrap,),
+    "docker": (start_docker, start_docker_flat),
+    "landlock": (start_landlock,),
+    "unsafe_rlimit": (start_unsafe,),
+}
+"""Each way to start it, best first."""
 UNSAFE_BACKEND = "unsafe_rlimit"
-BACKENDS = (*SAFE_BACKENDS, UNSAFE_BACKEND)
+BACKENDS = tuple(_LAUNCHERS)
+SAFE_BACKENDS = tuple(name for name in BACKENDS if name != UNSAFE_BACKEND)
+"""Best first; `auto` takes the first that passes its self-test."""
+
+
+_BUSY = 1000
+"""Boxes after which a zygote more than are in use at once is worth its start."""
 
 
 class Sandbox:
     """Lends boxes; each thread that asks for one gets a zygote of its own, up to `zygotes`, and waits its turn beyond that.
 
-    backend: `auto`, `zygote`, or `unsafe_rlimit`, which has no walls: programs can read and write what you can, and see
-        each other. It has to be asked for by that name.
+    backend: `auto` takes the best that can be started and stands an attack: `zygote`, `bwrap`, `docker` or `landlock`, each
+        of which can be asked for by name, too. `unsafe_rlimit` has no walls: programs can read and write what you can, and see
+        each other; `auto` never takes it.
     interpreter: what Python programs run in.
     zygotes: warm interpreters at most, 2 or more; 0: one per core and one more.
 
-    The first box starts a zygote and attacks it. Raises SandboxError where the backend does not stand the attack.
+    The first box starts a zygote and attacks it. Raises SandboxError where no backend stands the attack.
     """
 
     def __init__(self, backend: str = "auto", *, interpreter: Interpreter | None = None, zygotes: int = 0) -> None:
@@ -43,13 +61,15 @@ class Sandbox:
             raise SandboxError(f"no sandbox backend {backend!r}; give auto or one of {', '.join(BACKENDS)}")
         if zygotes < 0 or zygotes == 1:
             raise SandboxError(f"zygotes is {zygotes}; give 2 or more (check code needs two boxes), or 0 to choose by cores")
-        self.backend = SAFE_BACKENDS[0] if backend == "auto" else backend
+        self.backend = backend
+        """What it runs on; `auto` until the first box was asked for."""
         self._interpreter = interpreter or Interpreter()
-        self._free = zygotes or len(os.sched_getaffinity(0)) + 1
+        self._most = self._free = zygotes or len(os.sched_getaffinity(0)) + 1
+        self._started = 0
         self._room = threading.Condition()
         self._lock = threading.Lock()
         self._idle: list[ZygoteProcess] = []
-        self._proven = False
+        self._launch: Launcher | None = None
         self._closed = False
         self.restarts = 0
         """Zygotes that died or stopped answering."""
@@ -138,48 +158,77 @@ class Sandbox:
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox is closed; open a new one")
-            if self._idle:
-                return self._idle.pop()
-            zygote = ZygoteProcess(self._interpreter, isolated=self.backend != UNSAFE_BACKEND)
-            if not self._proven and self.backend != UNSAFE_BACKEND:
-                try:
-                    self._prove(zygote)
-                except BaseException:
-                    zygote.close()
-                    raise
+            if len(self._idle) > 1 or (self._idle and not self._worth_another()):
+                return self._idle.pop(0)  # the one whose next box has had most time to be made
+            zygote = self._choose() if self._launch is None else ZygoteProcess(self._interpreter, self._launch)
+            self._started += 1
             return zygote
 
-    def _prove(self, zygote: ZygoteProcess) -> None:
-        found = breaches(zygote)
-        if found:
-            raise SandboxError(
-                f"backend {self.backend} does not hold on this machine, so nothing is run: {'; '.join(found)}"
-            )
-        self._proven = True
+    def _worth_another(self) -> bool:
+        """Whether a zygote more than are in use pays: it makes a box while the others run theirs."""
+        zygote = self._idle[0]
+        return self._started < self._most and zygote.served > _BUSY and zygote.walls.namespaces
+
+    def _choose(self) -> ZygoteProcess:
+        """The best backend that can be started here and stands the attack, with its first zygote."""
+        names = SAFE_BACKENDS if self.backend == "auto" else (self.backend,)
+        reasons: list[str] = []
+        for name in names:
+            for launch in _LAUNCHERS[name]:
+                try:
+                    zygote = ZygoteProcess(self._interpreter, launch)
+                    if name != UNSAFE_BACKEND:
+                        _prove(zygote)
+                except SandboxError as error:
+                    reasons.append(f"{name}: {error}" if self.backend == "auto" else str(error))
+                    continue
+                self.backend, self._launch = name, launch
+                return zygote
+        what = "no backend holds" if self.backend == "auto" else f"backend {self.backend} does not hold"
+        raise SandboxError(f"{what} on this machine, so nothing is run: {'; '.join(dict.fromkeys(reasons))}")
 
     def _give_back(self, zygote: ZygoteProcess, healthy: bool) -> None:
+        if healthy and not zygote.worn and not self._closed:
+            try:
+                zygote.prepare()
+            except SandboxError:
+                healthy = False
         with self._lock:
-            if healthy and not self._closed:
+            if healthy and not zygote.worn and not self._closed:
                 self._idle.append(zygote)
                 return
             self.restarts += not healthy
+            self._started -= 1
         zygote.close()
 
 
-_shared: dict[int, Sandbox] = {}
+def _prove(zygote: ZygoteProcess) -> None:
+    """Ends it where it does not hold, and raises SandboxError."""
+    try:
+        found = breaches(zygote)
+        if found:
+            raise SandboxError(f"it does not stand the self-test: {'; '.join(found)}")
+    except BaseException:
+        zygote.close()
+        raise
+
+
+_shared: dict[int, Lender] = {}
 _shared_lock = threading.Lock()
 
 
-def shared_sandbox() -> Sandbox:
+def shared_sandbox() -> Lender:
     """This process's own sandbox, made at the first call and closed at its end.
 
-    The environment chooses the backend: RLVR_SANDBOX=zygote, for example. Raises SandboxError on a name that is none.
+    The environment chooses the backend: RLVR_SANDBOX=zygote, for example, or `remote` for a service (see `remote.py`). Raises
+    SandboxError on a name that is none.
     """
     with _shared_lock:
         pid = os.getpid()
         if pid not in _shared:  # a forked child must not talk to its parent's zygotes
             _shared.clear()
-            _shared[pid] = sandbox = Sandbox(os.environ.get("RLVR_SANDBOX") or "auto")
+            name = os.environ.get("RLVR_SANDBOX") or "auto"
+            _shared[pid] = sandbox = RemoteSandbox.from_environment() if name == "remote" else Sandbox(name)
             atexit.register(sandbox.close)
         return _shared[pid]
 
@@ -207,11 +256,22 @@ def probe() -> list[BackendReport]:
 
 
 def describe(walls: Walls) -> str:
-    """The walls in words."""
-    parts = ["user, pid, mount, network, ipc and uts namespaces" if walls.namespaces else "no namespaces"]
+    """The walls in words: what holds each program, and what does not."""
+    parts = [f"Python {walls.python}" + (f" in {walls.inside}" if walls.inside else "")]
+    if walls.namespaces:
+        parts.append("user, pid, mount, network, ipc and uts namespaces")
+    elif walls.inside:
+        parts.append("one program at a time, its files removed afterwards; no namespaces of its own")
+    else:
+        parts.append("no namespaces: programs can ask which files and processes there are")
     parts.append("seccomp" if walls.seccomp else "no seccomp")
     parts.append(f"Landlock {walls.landlock_abi}" if walls.landlock_abi else "no Landlock")
-    parts.append(f"cgroup v{walls.cgroup}" if walls.cgroup else "no cgroup: memory is limited per process only")
+    if walls.cgroup:
+        parts.append(f"cgroup v{walls.cgroup}")
+    else:
+        parts.append("no cgroup: memory is limited per process" + ("" if walls.namespaces else " and watched as a whole"))
+    if not walls.namespaces and not walls.inside:
+        parts.append("files are watched, not capped")
     if not walls.proc:
         parts.append("no /proc in the box")
-    return f"Python {walls.python}; " + ", ".join(parts)
+    return ", ".join(parts)

@@ -108,43 +108,54 @@ _NAMESPACE_FLAGS = 0x7E020000
 _USER_NAMESPACE = 0x10000000
 _TERMINAL_TRICKS = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX: typing into somebody's terminal
 
-_LOAD, _JUMP_EQ, _JUMP_GT, _JUMP_SET, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
-_ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24  # offsets in struct seccomp_data; the low words of the arguments
+LOAD, AND, JUMP_EQ, JUMP_GT, JUMP_SET, RETURN = 0x20, 0x54, 0x15, 0x25, 0x45, 0x06
+Instruction = tuple[int, int | str, int | str, int]
+"""Operation, where to go if so and if not (a distance or a label), operand."""
+_ALLOW, _KILL, _ERRNO, _ASK = 0x7FFF0000, 0x80000000, 0x00050000, 0x7FC00000
+NR, ARCH, ARG0, ARG1 = 0, 4, 16, 24  # offsets in struct seccomp_data; the low words of the arguments
 
 
-def build_filter(machine: str) -> bytes:
-    """The program for this processor, as an array of struct sock_filter. Raises ValueError on an unknown one."""
+def build_filter(machine: str, *, asking: bool = False) -> bytes:
+    """The program for this processor, as an array of struct sock_filter. Raises ValueError on an unknown one.
+
+    asking: a listener says no to what is denied, and can count it.
+    """
     if machine not in _ARCHITECTURES:
         raise ValueError(f"no table of system calls for {machine}; known: {', '.join(_ARCHITECTURES)}")
     column, audit, clone, unshare, ioctl = _ARCHITECTURES[machine]
     denied = sorted(number for numbers in DENIED.values() if (number := numbers[column]) is not None)
-    code: list[tuple[int, int | str, int | str, int]] = [
-        (_LOAD, 0, 0, _ARCH),
-        (_JUMP_EQ, 0, "kill", audit),
-        (_LOAD, 0, 0, _NR),
-        (_JUMP_GT, "absent", 0, NEWEST),
-        (_JUMP_EQ, "absent", 0, _CLONE3),
-        (_JUMP_EQ, "clone", 0, clone),
-        (_JUMP_EQ, "unshare", 0, unshare),
-        (_JUMP_EQ, "ioctl", 0, ioctl),
-        *((_JUMP_EQ, "denied", 0, number) for number in denied),
-        (_RETURN, 0, 0, _ALLOW),
+    code: list[Instruction] = [
+        (LOAD, 0, 0, ARCH),
+        (JUMP_EQ, 0, "kill", audit),
+        (LOAD, 0, 0, NR),
+        (JUMP_GT, "absent", 0, NEWEST),
+        (JUMP_EQ, "absent", 0, _CLONE3),
+        (JUMP_EQ, "clone", 0, clone),
+        (JUMP_EQ, "unshare", 0, unshare),
+        (JUMP_EQ, "ioctl", 0, ioctl),
+        *((JUMP_EQ, "denied", 0, number) for number in denied),
+        (RETURN, 0, 0, _ALLOW),
     ]
     labels = {"clone": len(code)}
-    code += [(_LOAD, 0, 0, _ARG0), (_JUMP_SET, "denied", "allow", _NAMESPACE_FLAGS)]
+    code += [(LOAD, 0, 0, ARG0), (JUMP_SET, "denied", "allow", _NAMESPACE_FLAGS)]
     labels["unshare"] = len(code)
-    code += [(_LOAD, 0, 0, _ARG0), (_JUMP_SET, "denied", "allow", _USER_NAMESPACE)]
+    code += [(LOAD, 0, 0, ARG0), (JUMP_SET, "denied", "allow", _USER_NAMESPACE)]
     labels["ioctl"] = len(code)
-    code += [(_LOAD, 0, 0, _ARG1), *((_JUMP_EQ, "denied", 0, trick) for trick in _TERMINAL_TRICKS)]
+    code += [(LOAD, 0, 0, ARG1), *((JUMP_EQ, "denied", 0, trick) for trick in _TERMINAL_TRICKS)]
+    return assemble(code, labels, denial=_ASK if asking else _ERRNO | errno.EPERM)
+
+
+def assemble(code: list[Instruction], labels: dict[str, int], *, denial: int = _ERRNO | errno.EPERM) -> bytes:
+    """Puts the verdicts at the end and distances in place of names. `labels`: places in the code, which is changed."""
     for name, verdict in (
         ("allow", _ALLOW),
-        ("denied", _ERRNO | errno.EPERM),
+        ("denied", denial),
+        ("pretended", _ERRNO | 0),
         ("absent", _ERRNO | errno.ENOSYS),
         ("kill", _KILL),
     ):
         labels[name] = len(code)
-        code.append((_RETURN, 0, 0, verdict))
+        code.append((RETURN, 0, 0, verdict))
 
     def distance(target: int | str, place: int) -> int:
         return labels[target] - place - 1 if isinstance(target, str) else target

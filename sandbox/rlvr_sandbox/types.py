@@ -113,7 +113,8 @@ class Result:
     peak_memory_mb: float = 0.0
     """The largest resident set of one process."""
     events: tuple[str, ...] = ()
-    """Suspicious things that happened: early_exit, stray_frames, killed_by_<signal>."""
+    """Suspicious things that happened: early_exit, stray_frames, killed_by_<signal>, over_<limit>, and refused_calls where the filter
+    denied a system call (not counted without namespaces)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

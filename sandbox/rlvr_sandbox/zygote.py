@@ -13,33 +13,28 @@ from __future__ import annotations
 
 import builtins
 import contextlib
-import gc
 import importlib
 import json
 import os
 import signal
 import socket
 import sys
-import time
-from typing import Any, NoReturn
+from typing import Any
 
-from rlvr_sandbox import confine, kernel, landlock, program, rootfs, seccomp
+from rlvr_sandbox import confine, kernel, landlock, program, rootfs, seccomp, serving
 
 PRELOAD = (
     "abc",
     "array",
     "ast",
     "bisect",
-    "cmath",
     "collections",
     "collections.abc",
     "contextlib",
     "copy",
     "dataclasses",
     "datetime",
-    "decimal",
     "enum",
-    "fractions",
     "functools",
     "heapq",
     "inspect",
@@ -48,12 +43,9 @@ PRELOAD = (
     "json",
     "linecache",
     "math",
-    "numbers",
     "operator",
-    "queue",
     "random",
     "re",
-    "statistics",
     "string",
     "struct",
     "textwrap",
@@ -63,7 +55,7 @@ PRELOAD = (
     "types",
     "typing",
 )
-"""What programs commonly import; each costs a box nothing once it is here."""
+"""What programs commonly import. A box has to copy the tables of what is here, so rare modules are left to those that want them."""
 
 
 def main(channel_descriptor: int) -> None:
@@ -72,22 +64,24 @@ def main(channel_descriptor: int) -> None:
     settings = json.loads(channel.recv(1 << 20))
     try:
         _warm(settings)
-        confinement, own_namespace = _settle(settings) if settings["isolated"] else _stay()
+        if settings["walls"] in ("landlock", "none"):
+            from rlvr_sandbox import flat  # what is loaded here is copied for every box
+
+            flat.serve(channel, settings)
+            return
+        confinement, own_namespace = _settle(settings)
+        listener = _filter_calls()
     except (OSError, ImportError, ValueError) as error:
         channel.send(json.dumps({"failed": f"{type(error).__name__}: {error}"}).encode())
         return
     said = {
-        "namespaces": confinement.namespaces,
+        "namespaces": True,
         "proc": confinement.proc,
         "landlock_abi": confinement.landlock_abi,
-        "seccomp": confinement.namespaces,
+        "seccomp": True,
     }
     channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())
-    _serve(channel, own_namespace, confinement)
-    if not confinement.namespaces:
-        import shutil
-
-        shutil.rmtree(os.getcwd(), ignore_errors=True)
+    serving.serve(channel, own_namespace, confinement, listener)
 
 
 def _warm(settings: dict[str, Any]) -> None:
@@ -101,6 +95,11 @@ def _warm(settings: dict[str, Any]) -> None:
         site.setquit()
         site.setcopyright()
         site.sethelper()
+    serving.handlers_matter = bool(settings["preload"])
+    program.rehearse()
+    for name in ("PWD", "HOSTNAME"):  # what bubblewrap and engines add
+        os.environ.pop(name, None)
+    del os.environ["LD_BIND_NOW"]  # spares each box the look-ups of a C library that it would have to copy
     sys.executable = os.path.realpath(sys.executable)
     sys.argv = ["main.py"]
 
@@ -114,7 +113,9 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
     host_uid: int = settings["host_uid"]
     tree = rootfs.interpreter_tree(site_packages=settings["site_packages"], extra=settings["read_only"])
     privileged = os.geteuid() == 0
-    if privileged:
+    if settings["walls"] == "given":
+        kernel.drop_ambient()
+    elif privileged:
         _map_from_outside(host_uid)
     else:
         _map_self()
@@ -126,9 +127,7 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
     own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     socket.sethostname("box")
     proc = rootfs.enter(tree)
-    kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))
     confinement = confine.Confinement(
-        namespaces=True,
         proc=proc,
         switch_uid=rootfs.BOX_UID if privileged else None,
         uid_holders=0 if privileged else 2,
@@ -138,16 +137,13 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
     return confinement, own_namespace
 
 
-def _stay() -> tuple[confine.Confinement, int]:
-    """No walls at all, for the backend that is called unsafe. What a box leaves behind becomes a child of this process."""
-    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    import tempfile  # only this backend needs it, and what is loaded here is copied for every box
-
-    os.chdir(tempfile.mkdtemp(prefix="rlvr-unsafe-"))
-    confinement = confine.Confinement(
-        namespaces=False, proc=True, switch_uid=None, uid_holders=None, landlock_abi=0, hard_limits=confine.lasting_rlimits()
-    )
-    return confinement, -1
+def _filter_calls() -> int:
+    """The descriptor that is told of calls that boxes were refused; -1 where somebody around us listens already."""
+    try:
+        return kernel.listen_seccomp(seccomp.build_filter(kernel.MACHINE, asking=True))
+    except OSError:
+        kernel.install_seccomp(seccomp.build_filter(kernel.MACHINE))()
+        return -1
 
 
 def _map_self() -> None:
@@ -199,86 +195,3 @@ def _become_init() -> None:
         status = os.waitpid(pid, 0)[1]
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-# -- serving --------------------------------------------------------------------------------------------------------------
-
-
-def _serve(channel: socket.socket, own_namespace: int, confinement: confine.Confinement) -> None:
-    gc.collect()
-    gc.freeze()
-    while True:
-        data, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 8)
-        if not data:
-            return
-        request = json.loads(data)
-        if "spawn" in request:
-            _spawn(channel, own_namespace, confinement, request["spawn"], descriptors)
-        else:
-            channel.send(json.dumps(_reap(request["reap"])).encode())
-            if not confinement.namespaces:
-                _sweep()
-
-
-def _spawn(
-    channel: socket.socket,
-    own_namespace: int,
-    confinement: confine.Confinement,
-    limits: dict[str, Any],
-    descriptors: list[int],
-) -> None:
-    try:
-        if confinement.namespaces:
-            kernel.setns(own_namespace, kernel.NEWPID)  # or the next unshare would be refused
-            kernel.unshare(kernel.NEWPID)
-        pid = os.fork()
-        if pid == 0:
-            _become_box(confinement, limits, descriptors)
-        handle = os.pidfd_open(pid)
-    except OSError as error:
-        channel.send(json.dumps({"failed": str(error)}).encode())
-    else:
-        socket.send_fds(channel, [json.dumps({"pid": pid}).encode()], [handle])
-        os.close(handle)
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-
-def _become_box(confinement: confine.Confinement, limits: dict[str, Any], descriptors: list[int]) -> NoReturn:
-    try:
-        confine.enter(confinement, limits, descriptors)
-        program.serve(confine.CONTROL)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
-    finally:
-        os._exit(70)
-
-
-def _reap(pid: int) -> dict[str, Any]:
-    """The controller has killed it or seen it end, so this does not wait long."""
-    _, status, usage = os.wait4(pid, 0)
-    return {
-        "code": os.waitstatus_to_exitcode(status),
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "peak_memory_mb": usage.ru_maxrss / 1024,
-    }
-
-
-def _sweep() -> None:
-    """What the kernel does for a box with namespaces: nothing that it started lives on, no file stays."""
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, os.WNOHANG)  # raises where there is no child any more
-            with open(f"/proc/self/task/{os.getpid()}/children") as file:
-                for child in file.read().split():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(int(child), signal.SIGKILL)
-            time.sleep(0.001)
-    import shutil
-
-    folder = os.getcwd()
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder, exist_ok=True)
-    os.chdir(folder)

@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
+import functools
 import json
 import os
+import select
+import signal
 import socket
-import subprocess
-import sys
-from pathlib import Path
-from typing import IO, Any
 
-from rlvr_sandbox.box import BoxProcess, Ending
-from rlvr_sandbox.cgroup import make_group
 from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.frames import ENDING
+from rlvr_sandbox.launch import Interpreter, Launcher, start_zygote
+from rlvr_sandbox.spawner import BoxProcess, Ending
 from rlvr_sandbox.types import Limits
 
 _START_S = 60.0
 _ANSWER_S = 20.0
-_FIRST_HOST_UID = 1_000_000_000
-"""Kernel uids that boxes of a root-owned zygote run under; each zygote has its own, far from those that people have."""
-_counter = itertools.count()
-
-# Only the modules that are needed are imported, and the folder of this package never enters the box's `sys.path`.
-_BOOT = (
-    "import sys, types; package = types.ModuleType('rlvr_sandbox'); package.__path__ = [sys.argv[2]];"
-    " sys.modules['rlvr_sandbox'] = package; from rlvr_sandbox.zygote import main; main(int(sys.argv[1]))"
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Interpreter:
-    """The Python that programs run in."""
-
-    path: str = sys.executable
-    """Needs Python 3.11 or later."""
-    site_packages: bool = False
-    """Whether programs see its installed packages. Data sets among those may hold the answers, so the default is no."""
-    preload: tuple[str, ...] = ()
-    """Modules imported once, in the zygote, beyond the common ones of the standard library."""
-    read_only: tuple[str, ...] = ()
-    """Files and folders of this machine that programs may read, under the same path."""
+_ANSWER_BYTES = 4096
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,102 +29,119 @@ class Walls:
     python: str
     proc: bool
     namespaces: bool
+    """Whether each program has its own."""
     landlock_abi: int
     """0: no Landlock."""
     seccomp: bool
+    inside: str
+    """What the zygote itself is in: bubblewrap or a container; empty: nothing."""
     cgroup: int
     """Version of the control group that holds a whole box; 0: none, each process is limited by itself."""
 
 
 class ZygoteProcess:
-    """Raises SandboxError where it cannot be started, and from every method after it has died. Holds one box at a time.
+    """Raises SandboxError where it cannot be started, and from every method after it has died. Holds one box at a time."""
 
-    isolated: False only for the backend that is called unsafe.
-    """
-
-    def __init__(self, interpreter: Interpreter, *, isolated: bool = True) -> None:
-        self._isolated = isolated
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._channel = ours
+    def __init__(self, interpreter: Interpreter, launch: Launcher = start_zygote) -> None:
+        self._launched = launch(interpreter)
+        self._channel = self._launched.channel
         self._channel.settimeout(_START_S)
+        self._process = self._launched.process
+        self._group = self._launched.group
+        self.served = 0
+        """Boxes made so far."""
+        self._spare: _Ends | None = None
+        self._lately: tuple[tuple[Limits, bool] | None, tuple[Limits, bool] | None] = (None, None)
+        self._box = 0
         try:
-            self._process = _launch(interpreter, theirs.fileno())
-        except OSError as error:
-            ours.close()
-            raise SandboxError(f"cannot start the interpreter {interpreter.path}: {error}; mend `interpreter`") from error
-        finally:
-            theirs.close()
-        self._group = make_group() if isolated else None
-        try:
-            self._enter_group()
             self.walls = self._greet(interpreter)
         except BaseException:
             self.close()
             raise
 
-    def _enter_group(self) -> None:
-        """Before the zygote starts anything; where the kernel has second thoughts about the group there is none."""
-        if self._group is not None:
-            try:
-                self._group.add(self._process.pid)
-                self._group.limit(Limits())
-                self._group.ran_out_of_memory()
-            except OSError:
-                self._group = None
-
     def _greet(self, interpreter: Interpreter) -> Walls:
-        number = os.getpid() * 64 % 900_000_000 + next(_counter) % 64
         settings = {
-            "isolated": self._isolated,
-            "host_uid": _FIRST_HOST_UID + number,
+            "walls": self._launched.making,
+            "host_uid": self._launched.host_uid,
             "site_packages": interpreter.site_packages,
             "preload": interpreter.preload,
             "read_only": interpreter.read_only,
         }
         try:
             self._channel.send(json.dumps(settings).encode())
-            answer = self._receive()
+            data = self._channel.recv(1 << 16)
+            if not data:
+                raise OSError("it ended")
+            answer = json.loads(data)
         except OSError as error:
-            raise SandboxError(f"the zygote did not start: {self._complaint() or error}") from error
+            raise SandboxError(f"the zygote did not start: {self._process.complaint() or error}") from error
         if "ready" not in answer:
-            raise SandboxError(f"the zygote cannot be isolated here: {answer.get('failed') or self._complaint()}")
+            raise SandboxError(f"the zygote cannot be isolated here: {answer.get('failed') or self._process.complaint()}")
         self._channel.settimeout(_ANSWER_S)
         cgroup = self._group.version if self._group else 0
-        return Walls(python=answer["python"], cgroup=cgroup, **answer["ready"])
+        return Walls(python=answer["python"], cgroup=cgroup, inside=self._launched.inside, **answer["ready"])
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has served as many programs as it should."""
+        return self._launched.serves is not None and self.served >= self._launched.serves
 
     def spawn(self, limits: Limits, *, piped: bool) -> BoxProcess:
         """A new box, confined and waiting for its program. `piped`: with pipes at 0 and 1, else /dev/null."""
+        spare, self._spare = self._spare, None
+        self._lately = (self._lately[1], (limits, piped))
+        if spare is not None:
+            process = self._collect(spare)
+            if self._lately[0] == self._lately[1] and not select.select([process.pidfd], [], [], 0)[0]:
+                return process
+            _discard(process)
+        return self._collect(self._order(limits, piped))
+
+    def prepare(self) -> None:
+        """Has the next box made while nobody waits for it, where the last two were alike. Raises SandboxError."""
+        if (
+            self.walls.namespaces
+            and self._spare is None
+            and self._lately[0] == self._lately[1]
+            and self._lately[0] is not None
+        ):
+            self._spare = self._order(*self._lately[0])
+
+    def _order(self, limits: Limits, piped: bool) -> _Ends:
         self._limit_group(limits)
         control, box_control = socket.socketpair()
         stderr, box_stderr = os.pipe()
-        given, kept = [box_stderr], [stderr]
-        stdin = stdout = -1
+        given, ends = [box_stderr], _Ends(control, -1, -1, stderr)
         if piped:
-            box_stdin, stdin = os.pipe()
-            stdout, box_stdout = os.pipe()
-            kept += [stdin, stdout]
+            box_stdin, ends.stdin = os.pipe()
+            ends.stdout, box_stdout = os.pipe()
             for descriptor in (box_stdin, box_stdout, box_stderr):
                 os.fchmod(descriptor, 0o666)  # so that the box's uid may open /dev/stdin and the like by name
         else:
             box_stdin = box_stdout = os.open(os.devnull, os.O_RDWR)
         given += [box_stdin] if box_stdin == box_stdout else [box_stdin, box_stdout]
         try:
-            request = json.dumps({"spawn": dataclasses.asdict(limits)}).encode()
-            descriptors = [box_stdin, box_stdout, box_stderr, box_control.fileno()]
-            answer, handles = self._ask(request, descriptors)
-            if "pid" not in answer or len(handles) != 1:
-                raise SandboxError(f"the zygote cannot make a box: {answer.get('failed', 'no reason given')}")
+            self._send(_request(limits), [box_stdin, box_stdout, box_stderr, box_control.fileno()])
         except BaseException:
-            control.close()
-            for descriptor in kept:
-                os.close(descriptor)
+            ends.close()
             raise
         finally:
             box_control.close()
             for descriptor in given:
                 os.close(descriptor)
-        pid = answer["pid"]
-        return BoxProcess(control, stdin, stdout, stderr, handles[0], lambda: self._reap(pid))
+        return ends
+
+    def _collect(self, ends: _Ends) -> BoxProcess:
+        try:
+            handle, pid = self._receive()
+            if handle < 0:
+                raise SandboxError(f"the zygote cannot make a box: {pid.decode().removeprefix('failed ')}")
+        except BaseException:
+            ends.close()
+            raise
+        self.served += 1
+        self._box = int(pid)
+        return BoxProcess(ends.control, ends.stdin, ends.stdout, ends.stderr, handle, lambda: self._reap(pid))
 
     def _limit_group(self, limits: Limits) -> None:
         if self._group is not None:
@@ -155,64 +150,71 @@ class ZygoteProcess:
             except OSError as error:
                 raise SandboxError(f"the control group of a box cannot be set: {error}") from error
 
-    def _reap(self, pid: int) -> Ending:
-        answer, _ = self._ask(json.dumps({"reap": pid}).encode(), [])
+    def _reap(self, pid: bytes) -> Ending:
+        self._send(pid, [])
+        _, answer = self._receive()
+        code, cpu_s, peak_memory_mb, refused = ENDING.unpack_from(answer)
+        over = answer[ENDING.size :].decode()
         out_of_memory = self._group is not None and self._group.ran_out_of_memory()
-        return Ending(answer["code"], answer["cpu_s"], answer["peak_memory_mb"], out_of_memory)
+        self._box = 0
+        return Ending(code, cpu_s, peak_memory_mb, out_of_memory or over == "memory", over, refused)
 
     def close(self) -> None:
         """Ends it and with it every box. Raises nothing; safe to call twice."""
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
         self._channel.close()
-        try:
-            self._process.wait(2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._process.stop()
+        if self._box and self._launched.making != "namespaces" and not self._launched.inside:
+            with contextlib.suppress(OSError):  # it died before it could end its box, and no kernel's namespace did
+                os.killpg(self._box, signal.SIGKILL)
+            self._box = 0
         if self._group is not None:
             self._group.close()
 
-    def _ask(self, request: bytes, descriptors: list[int]) -> tuple[dict[str, Any], list[int]]:
+    def _send(self, request: bytes, descriptors: list[int]) -> None:
         try:
             socket.send_fds(self._channel, [request], descriptors)
-            data, handles, _, _ = socket.recv_fds(self._channel, 1 << 16, 4)
+        except OSError as error:
+            raise SandboxError(f"the zygote does not listen ({error}); it is replaced") from error
+
+    def _receive(self) -> tuple[int, bytes]:
+        """The answer, and the descriptor that came with it or -1."""
+        try:
+            data, handles, _, _ = socket.recv_fds(self._channel, _ANSWER_BYTES, 1)
         except OSError as error:
             raise SandboxError(f"the zygote does not answer ({error}); it is replaced") from error
         if not data:
-            raise SandboxError(f"the zygote died ({self._complaint() or 'without a word'}); it is replaced")
-        return json.loads(data), handles
-
-    def _receive(self) -> dict[str, Any]:
-        data = self._channel.recv(1 << 16)
-        if not data:
-            raise OSError("it ended")
-        return json.loads(data)
-
-    def _complaint(self) -> str:
-        """The last line it wrote to its standard error before it ended."""
-        stream: IO[bytes] | None = self._process.stderr
-        if stream is None:
-            return ""
-        os.set_blocking(stream.fileno(), False)
-        try:
-            text = os.read(stream.fileno(), 1 << 16).decode("utf-8", "replace")
-        except OSError:
-            return ""
-        return text.strip().rpartition("\n")[2]
+            raise SandboxError(f"the zygote died ({self._process.complaint() or 'without a word'}); it is replaced")
+        return handles[0] if handles else -1, data
 
 
-def _launch(interpreter: Interpreter, channel: int) -> subprocess.Popen[bytes]:
-    """A clean process: no environment, no descriptors, no threads, nothing of ours in memory."""
-    package = str(Path(__file__).resolve().parent)
-    flags = ["-s", "-P", "-B", *([] if interpreter.site_packages else ["-S"])]
-    environment = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONHASHSEED": "0"}  # noqa: S108 - the box's
-    return subprocess.Popen(  # noqa: S603
-        [interpreter.path, *flags, "-c", _BOOT, str(channel), package],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        pass_fds=(channel,),
-        env=environment,
-        cwd="/",
-    )
+@dataclasses.dataclass(slots=True)
+class _Ends:
+    """Ours of a box that is being made; -1: none."""
+
+    control: socket.socket
+    stdin: int
+    stdout: int
+    stderr: int
+
+    def close(self) -> None:
+        self.control.close()
+        for descriptor in (self.stdin, self.stdout, self.stderr):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _discard(process: BoxProcess) -> None:
+    """A box that was made for nothing. Raises SandboxError."""
+    with contextlib.suppress(OSError):  # of another user, in a container: the zygote does it
+        signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+    _Ends(process.control, process.stdin, process.stdout, process.stderr).close()
+    os.close(process.pidfd)
+    process.reap()
+
+
+@functools.lru_cache(maxsize=256)
+def _request(limits: Limits) -> bytes:
+    return json.dumps(dataclasses.asdict(limits)).encode()

@@ -10,10 +10,13 @@ import asyncio
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from rlvr_tasks.code_probes import idle_programs
 from rlvr_tasks.contamination import NGRAM, normalized, overlaps, prompt_text
+from rlvr_tasks.preferences import is_preference, unusable_preferences
+from rlvr_verifiers import tool_call, tool_env
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.registry import check_task
@@ -31,11 +34,17 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
     "empty_passes": ("error", "an empty completion is rewarded"),
     "echo_passes": ("error", "repeating the prompt is rewarded"),
     "no_op_passes": ("error", "words that answer nothing are rewarded"),
+    "preference_unusable": ("error", "the row cannot teach a preference; mend it, or set preference.unusable=drop"),
     "contaminated": ("error", "the same question is in an evaluation set"),
     "near_copy": ("error", "nearly all of an evaluation question is in this prompt"),
+    "idle_passes": ("error", "a program that does nothing, or only hands back its input, is rewarded; add cases"),
     "restating_passes": (
         "warning",
         "the question's own expression is accepted as the answer; judge by `math` with form `number`, or by `exact`",
+    ),
+    "any_reply_passes": (
+        "warning",
+        "no call is wanted, so any words will do; mix with tasks that want calls, or never to call is learnt",
     ),
     "overlap": ("warning", "a long run of words is shared with an evaluation question"),
     "conflicting_gold": ("warning", "the same prompt has another gold elsewhere"),
@@ -50,6 +59,11 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
 
 PLAIN_GOLD = frozenset({"math", "choice", "exact"})
 """Verifiers whose gold is itself the answer, so that a plain form of it must pass."""
+GOLD_COMPLETIONS: Mapping[str, Callable[[Task], Completion]] = {
+    "tool_call": tool_call.gold_completion,
+    "tool_env": tool_env.gold_completion,
+}
+"""Verifiers whose gold says which calls to make: a completion that makes them must pass."""
 GOLD_FORMS = ("\\boxed{{{gold}}}", "Answer: {gold}", "{gold}", "<answer>{gold}</answer>", "#### {gold}")
 NO_OPS = ("I do not know.", "Answer:", "\\boxed{}")
 NEAR_COPY = 0.8
@@ -118,12 +132,18 @@ def check_tasks(
     workers, deadline_s: of the verifier pool. Raises VerifierError where a verifier cannot be loaded at all.
     """
     golds, findings = asyncio.run(_verify(tasks, workers, deadline_s))
-    findings += _duplicates(tasks)
+    findings += _duplicates(tasks) + _preferences(tasks)
     for name, evaluation in (held_out or {}).items():
         findings += _contamination(tasks, name, evaluation, ngram)
     order = list(KINDS)
     findings.sort(key=lambda finding: order.index(finding.kind))
     return Report(tasks=len(tasks), golds_passed=golds, findings=tuple(findings))
+
+
+def _preferences(tasks: Sequence[Task]) -> list[Finding]:
+    rows = [task for task in tasks if is_preference(task.info)]
+    problems = unusable_preferences(rows)
+    return [Finding(kind="preference_unusable", task_id=rows[i].id, detail=problem) for i, problem in problems.items()]
 
 
 async def _verify(tasks: Sequence[Task], workers: int, deadline_s: float) -> tuple[int, list[Finding]]:
@@ -140,7 +160,7 @@ async def _verify(tasks: Sequence[Task], workers: int, deadline_s: float) -> tup
 async def _check_one(pool: VerifierPool, task: Task) -> tuple[bool, list[Finding]]:
     """Whether the gold passed, and what is wrong with the task."""
     if not task.verifier:
-        return False, [Finding(kind="no_verifier", task_id=task.id)]
+        return False, [] if is_preference(task.info) else [Finding(kind="no_verifier", task_id=task.id)]
     try:
         problem = check_task(task)
     except VerifierError as error:
@@ -160,20 +180,27 @@ async def _check_one(pool: VerifierPool, task: Task) -> tuple[bool, list[Finding
 
 
 async def _gold(pool: VerifierPool, task: Task) -> tuple[bool, list[Finding]]:
-    """The demonstration where there is one; else any plain form of the gold will do."""
+    """The demonstration where there is one, a completion that follows from the gold, or else any plain form of it."""
     demonstration = task.info.get("demonstration")
-    taught = isinstance(demonstration, str)
-    forms = (demonstration,) if taught else tuple(form.format(gold=task.answer) for form in GOLD_FORMS)
+    taught = isinstance(demonstration, str) and task.verifier != "tool_env"
+    made = GOLD_COMPLETIONS.get(task.verifier)
+    completions = (
+        (Completion(text=str(demonstration)),)
+        if taught
+        else (made(task),)
+        if made
+        else tuple(Completion(text=form.format(gold=task.answer)) for form in GOLD_FORMS)
+    )
     first: Score | None = None
-    for text in forms:
-        score = await pool.score(task, Completion(text=text))
+    for completion in completions:
+        score = await pool.score(task, completion)
         if score.value is None:
             return False, [_failed(task, score)]
         if score.passed:
             return True, []
         first = first or score
     why = f"{first.reason}: {first.explanation}" if first else ""
-    fails = taught or task.verifier in PLAIN_GOLD
+    fails = taught or made is not None or task.verifier in PLAIN_GOLD
     return False, [Finding(kind="gold_fails" if fails else "gold_unproved", task_id=task.id, detail=why)]
 
 
@@ -181,8 +208,13 @@ def _probes(task: Task) -> Iterator[tuple[str, Sequence[str]]]:
     """Completions that must not be rewarded, by the finding that they would be."""
     prompt = prompt_text(task)
     yield "empty_passes", ("",)
-    yield "echo_passes", (prompt,)
-    yield "no_op_passes", NO_OPS
+    if task.verifier == "tool_call" and not tool_call.wants_calls(task):
+        yield "any_reply_passes", NO_OPS  # words are what is asked for here
+    else:
+        yield "echo_passes", (prompt,)
+        yield "no_op_passes", NO_OPS
+    if task.verifier == "code":
+        yield "idle_passes", idle_programs(task.answer)
     expressions: list[str] = _EXPRESSION.findall(prompt[:20_000])
     if expressions:
         longest = max(expressions, key=len)

@@ -18,7 +18,10 @@ from pydantic import Field
 from typing_extensions import TypedDict, Unpack
 
 from rlvr_tasks.errors import TaskError, UnreadableGoldError
+from rlvr_tasks.preferences import PREFERENCE_COLUMNS, is_preference
 from rlvr_tasks.record import FIELDS, canonical_json, parse_json, task_from_record
+from rlvr_tasks.tool_shapes import ToolShape, openai_tools
+from rlvr_verifiers.tool_call import FORMATS, parse_calls
 from rlvr_verifiers.types import Task
 
 
@@ -48,6 +51,10 @@ class MappingOptions(TypedDict, total=False):
         Field(description="rows whose gold the verifier cannot read: refuse the file (default), or drop them"),
     ]
     filter: Annotated[dict[str, Any], Field(description="column: value, or list of values, that a row must have")]
+    tools_shape: Annotated[ToolShape, Field(description="how the row writes its tools; default: openai (JSON Schema)")]
+    answer_calls: Annotated[
+        str, Field(description="the answer is a turn in this tool call format; its calls, or their absence, are the gold")
+    ]
 
 
 class MappingArguments(MappingOptions, total=False):
@@ -121,6 +128,8 @@ class ColumnMapping:
     defaults: Mapping[str, str]
     demonstration: Demonstration | None
     filters: Mapping[str, Sequence[Any]]
+    tools_shape: ToolShape
+    answer_calls: str | None
 
     def keeps(self, row: Mapping[str, Any]) -> bool:
         return all(lookup(row, column) in wanted for column, wanted in self.filters.items())
@@ -133,6 +142,11 @@ class ColumnMapping:
             record["prompt"] = self._prompt(row, record.get("prompt"))
         if self.gold:
             record["answer"] = self._gold(record.get("answer"))
+        if self.answer_calls:
+            record["answer"] = calls_in(record.get("answer"), self.answer_calls)
+        if self.tools_shape != "openai" and record.get("tools"):
+            tools = record["tools"]
+            record["tools"] = openai_tools(parse_json(tools) if isinstance(tools, str) else tools, self.tools_shape)
         record |= self.constants
         record |= {field: value for field, value in self.defaults.items() if not record.get(field)}
         if self.demonstration:
@@ -146,6 +160,8 @@ class ColumnMapping:
             prompt = self.prompt_template.fill(holes)
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         if not self.system or not isinstance(messages, list):
+            if self.system and messages is None and is_preference(row):
+                raise TaskError("system: the row has no prompt of its own to put it before; leave the option out")
             return messages
         first = cast("list[Any]", messages)[:1]
         if first and isinstance(first[0], Mapping) and cast("Mapping[str, Any]", first[0]).get("role") == "system":
@@ -220,10 +236,11 @@ def last_boxed(text: str) -> str | None:
 
 def _checked(options: MappingArguments) -> ColumnMapping:
     columns = options.get("columns", {})
+    known = (*FIELDS, *PREFERENCE_COLUMNS)
     for field in columns:
-        if field not in FIELDS:
-            close = difflib.get_close_matches(field, FIELDS, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; fields are {', '.join(FIELDS)}"
+        if field not in known:
+            close = difflib.get_close_matches(field, known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; fields are {', '.join(known)}"
             raise TaskError(f"columns: {field!r} is not a field of the record (write field: column){hint}")
     template = options.get("prompt_template")
     pattern = options.get("answer_pattern")
@@ -238,7 +255,27 @@ def _checked(options: MappingArguments) -> ColumnMapping:
         defaults=defaults,
         demonstration=_demonstration(options["demonstration"]) if "demonstration" in options else None,
         filters={column: _wanted(value) for column, value in options.get("filter", {}).items()},
+        tools_shape=options.get("tools_shape", "openai"),
+        answer_calls=_call_format(options.get("answer_calls")),
     )
+
+
+def calls_in(answer: Any, format: str) -> str:  # noqa: A002
+    """The gold of `tool_call` that an example turn stands for. Raises UnreadableGoldError where its calls cannot be read."""
+    if not isinstance(answer, str):
+        raise TaskError(f"answer: answer_calls needs text, found {type(answer).__name__}; map the column that holds it")
+    parsed = parse_calls(answer, format)
+    if parsed.failures:
+        raise UnreadableGoldError(f"answer: {parsed.failures[0].message}; correct or drop the row")
+    if not parsed.calls and not parsed.content:
+        raise UnreadableGoldError("answer: neither a call nor a reply; correct or drop the row")
+    return canonical_json([{"name": call.name, "arguments": call.arguments} for call in parsed.calls])
+
+
+def _call_format(name: str | None) -> str | None:
+    if name is not None and name not in FORMATS:
+        raise TaskError(f"answer_calls: no tool call format {name!r}; known: {', '.join(FORMATS)}")
+    return name
 
 
 def _wanted(value: Any) -> Sequence[Any]:

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import overload
+from typing import Literal, overload
 
 from rlvr_verifiers.types import Task
+
+Side = Literal["train", "eval"]
+EVAL_SHARE = 0.2
+"""Share of all problems that is held out."""
+
+
+def side_of(key: str) -> Side:
+    """The side of a problem, from its hash in hex: whatever the seeds and sizes of two sets, no problem is on both sides."""
+    return "eval" if int(key[:8], 16) < EVAL_SHARE * 2**32 else "train"
 
 
 class ProceduralTasks(Sequence[Task]):

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from rlvr_tasks.errors import TaskError
+from rlvr_tasks.preferences import is_preference, with_plain_preference
 from rlvr_verifiers.types import Message, Task
 
 FIELDS = (
@@ -26,9 +27,9 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 def task_from_record(record: Mapping[str, Any], where: str = "record") -> Task:
     """Translates one row strictly.
 
-    A row that can only be learnt from (its prompt ends in an assistant turn, or `info` has a `demonstration`) may leave out
-    `verifier` and `answer`; every other row needs both. `where` (file:line) opens the message of the TaskError that any
-    unusable field raises. Without an `id` the task gets `content_id`.
+    A row that can only be learnt from (its prompt ends in an assistant turn, `info` has a `demonstration`, or the row says which
+    completion is preferred) may leave out `verifier` and `answer`; every other row needs both. `where` (file:line) opens the
+    message of the TaskError that any unusable field raises. Without an `id` the task gets `content_id`.
     """
     try:
         return _task(record)
@@ -86,9 +87,10 @@ def parse_json(text: str) -> Any:
 
 
 def _task(record: Mapping[str, Any]) -> Task:
+    record = with_plain_preference(record)
     prompt = _prompt(record)
     info = _info(record)
-    learn_only = prompt[-1]["role"] == "assistant" or bool(info.get("demonstration"))
+    learn_only = prompt[-1]["role"] == "assistant" or bool(info.get("demonstration")) or is_preference(info)
     verifier = _text(record, "verifier", required=not learn_only)
     task = Task(
         id=_id(record),

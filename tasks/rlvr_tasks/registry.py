@@ -23,14 +23,21 @@ from rlvr_tasks.procedural import ProceduralTasks
 from rlvr_tasks.protocol import SourceFunction, TaskSource
 from rlvr_tasks.rows import listed
 from rlvr_tasks.sources.arithmetic import arithmetic
+from rlvr_tasks.sources.bfcl import bfcl
+from rlvr_tasks.sources.concise import concise
+from rlvr_tasks.sources.contests import contests
 from rlvr_tasks.sources.hf import hf
 from rlvr_tasks.sources.jsonl import jsonl
+from rlvr_tasks.sources.mathematics import competition_math, gsm8k
 from rlvr_tasks.sources.mix import mix
 from rlvr_tasks.sources.programs import human_eval, mbpp
 from rlvr_tasks.sources.reasoning_gym import reasoning_gym
+from rlvr_tasks.sources.small_functions import small_functions
+from rlvr_tasks.sources.tools import tool_calls, tool_env
 from rlvr_tasks.stream import MixStream, TaskStream
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.registry import check_task
+from rlvr_verifiers.tool_env import offered
 from rlvr_verifiers.types import Task
 
 ENTRY_POINT_GROUP = "rlvr.tasks"
@@ -40,12 +47,20 @@ SAMPLED_GOLDS = 64
 
 BUILT_IN: dict[str, SourceFunction] = {
     "arithmetic": arithmetic,
+    "bfcl": bfcl,
+    "gsm8k": gsm8k,
+    "contests": contests,
+    "concise": concise,
     "hf": hf,
     "human_eval": human_eval,
     "jsonl": jsonl,
+    "math": competition_math,
     "mbpp": mbpp,
     "mix": mix,
     "reasoning_gym": reasoning_gym,
+    "tool_calls": tool_calls,
+    "tool_env": tool_env,
+    "small_functions": small_functions,
 }
 
 
@@ -140,10 +155,24 @@ def check_answers(tasks: Sequence[Task], origin: str) -> None:
         raise TaskError(listed(f"{headline} (files: `unreadable_golds: drop`)", problems))
 
 
+def with_tools(tasks: Sequence[Task]) -> Sequence[Task]:
+    """Fills in the tools of tasks that name an environment and leave them out. Raises TaskError where there is no such environment."""
+    if not any(task.environment and not task.tools for task in tasks):
+        return tasks
+    try:
+        return [
+            dataclasses.replace(task, tools=offered(task)) if task.environment and not task.tools else task for task in tasks
+        ]
+    except VerifierError as error:
+        raise TaskError(str(error)) from None
+
+
 def _finite(name: str, tasks: Sequence[Task], limit: int | None, check_golds: bool) -> Sequence[Task]:
     tasks = tasks if limit is None else tasks[:limit]
     if not tasks:
         raise TaskError(f"source {name!r} has no tasks; check its arguments and `limit`")
+    if not isinstance(tasks, ProceduralTasks):
+        tasks = with_tools(tasks)
     if check_golds:
         # A generator's golds are sound or not as a whole; making all of them twice would cost more than it shows.
         check_answers(tasks.sampled(SAMPLED_GOLDS) if isinstance(tasks, ProceduralTasks) else tasks, f"source {name!r}")

@@ -32,13 +32,14 @@ def tasks_from_rows(
     """Converts every row; `convert` gives None for a row that a filter leaves out.
 
     Rows without an id that are equal in content get a running number behind their hash, in file order; an id that is given
-    twice is an error. `drop_unreadable` leaves out, and counts in the log, rows whose gold cannot be found or is not one that
+    twice is an error. `drop_unreadable` leaves out, and names in the log, rows whose gold cannot be found or is not one that
     their verifier can use. Raises one TaskError for all unusable rows, and one where nothing is left.
     """
     problems: list[tuple[str, str]] = []
     ids = _Ids()
     tasks: list[Task] = []
-    read = dropped = 0
+    dropped: list[str] = []
+    read = 0
     for where, row in rows:
         read += 1
         try:
@@ -46,21 +47,21 @@ def tasks_from_rows(
             if task is None:
                 continue
             if drop_unreadable and not _is_readable(task):
-                raise UnreadableGoldError(where)
+                raise UnreadableGoldError("the verifier cannot use its gold")
             tasks.append(ids.unique(task, where))
         except TaskError as error:
             if drop_unreadable and isinstance(error, UnreadableGoldError):
-                dropped += 1
+                dropped.append(f"{where}: {str(error).removeprefix(f'{where}: ')}")
             else:
                 problems.append((where, str(error).removeprefix(f"{where}: ")))
     if problems:
         raise TaskError(_report(problems, read, origin))
     if not tasks:
         raise TaskError(
-            f"{origin}: no tasks ({read} rows read, {dropped} dropped); check the path, the split and the filter"
+            f"{origin}: no tasks ({read} rows read, {len(dropped)} dropped); check the path, the split and the filter"
         )
     if dropped:
-        logger.warning("%s: dropped %d of %d rows: unreadable golds", origin, dropped, read)
+        logger.warning("%s", listed(f"{origin}: dropped {len(dropped)} of {read} rows: unreadable golds", dropped))
     return tuple(tasks)
 
 

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.protocol import TaskSource
 from rlvr_verifiers.types import Task
 
 
-class TaskStream:
-    """Passes over a finite sequence for ever, each epoch in its own seeded order (or in file order)."""
+class HasId(Protocol):
+    """What a stream needs to know of its items."""
 
-    def __init__(self, tasks: Sequence[Task], *, seed: int, shuffle: bool = True) -> None:
+    @property
+    def id(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=HasId)
+
+
+class TaskStream(Generic[Item]):
+    """Passes over a finite sequence (of tasks, or of what was made from them) for ever, each epoch in its own seeded order."""
+
+    def __init__(self, tasks: Sequence[Item], *, seed: int, shuffle: bool = True) -> None:
         if not tasks:
             raise TaskError("a stream needs at least one task; check the source and its limit")
         self._tasks = tasks
@@ -28,10 +38,10 @@ class TaskStream:
         self._position = 0
         self._order: Sequence[int] = self._order_of(0)
 
-    def __iter__(self) -> Iterator[Task]:
+    def __iter__(self) -> Iterator[Item]:
         return self
 
-    def __next__(self) -> Task:
+    def __next__(self) -> Item:
         if self._position == len(self._order):
             self._epoch += 1
             self._position = 0

@@ -39,6 +39,7 @@ def test_no_two_groups_share_a_name() -> None:
     assert len(CHEATS) == sum(map(len, GROUPS.values()))
 
 
+@pytest.mark.usefixtures("verifier_sandbox")
 @pytest.mark.parametrize("name", CHEATS)
 def test_a_cheat_earns_nothing(name: str) -> None:
     score = run(FUNCTION, CHEATS[name])
@@ -67,6 +68,7 @@ def canary_task(prefix: str) -> Task:
     return code_task({"style": "function", "entry_point": "answer", "cases": cases, "preamble": prefix})
 
 
+@pytest.mark.usefixtures("verifier_sandbox")
 def test_expected_values_are_not_in_the_memory_of_a_box() -> None:
     planted = canary_task("planted = b'canary-0123456789abcdef'\n")
     assert "canary-0123456789abcdef" in run(planted, SEARCH_MEMORY).explanation  # the search does find what is there
@@ -75,6 +77,7 @@ def test_expected_values_are_not_in_the_memory_of_a_box() -> None:
         assert (score.value, "nothing found" in score.explanation) == (0.0, True), score
 
 
+@pytest.mark.usefixtures("verifier_sandbox")
 def test_what_another_program_answered_is_not_in_the_memory_of_a_box() -> None:
     def secret_task() -> Task:
         return code_task({"style": "function", "entry_point": "answer", "cases": [{"args": [0], "expected": "no"}]})
@@ -98,6 +101,7 @@ def test_each_form_of_check_can_be_solved(form: str) -> None:
     assert score.passed, score
 
 
+@pytest.mark.usefixtures("verifier_sandbox")
 @pytest.mark.parametrize("form", ["code", "tolerance"])
 @pytest.mark.parametrize("name", [name for name in CHEATS if name.startswith(("lying", "forgery", "exit", "theft"))])
 def test_a_check_that_runs_as_code_is_not_cheated_either(form: str, name: str) -> None:
@@ -145,6 +149,7 @@ def test_the_stdio_task_can_be_solved() -> None:
     assert run(STDIO, PRINT + "print(n * 7919 + 104729); print('end')").passed
 
 
+@pytest.mark.usefixtures("verifier_sandbox")
 @pytest.mark.parametrize("name", STDIO_CHEATS)
 def test_a_program_that_does_not_print_the_answer_earns_nothing(name: str) -> None:
     score = run(STDIO, STDIO_CHEATS[name] + "\n#")

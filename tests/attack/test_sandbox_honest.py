@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rlvr_sandbox import Sandbox
 from tests.attack.code_honest import FUNCTIONS, PROGRAMS
 from tests.attack.test_sandbox_cheats import code_task, run
 
@@ -21,25 +22,40 @@ CHECK = code_task(
 )
 
 
+NOT_WITHOUT_NAMESPACES = ("processes",)
+"""Semaphores with a name live in /dev/shm, which belongs to everybody where a box has no mounts of its own."""
+
+
+def excused(sandbox: Sandbox, name: str) -> bool:
+    return sandbox.backend == "landlock" and name in NOT_WITHOUT_NAMESPACES
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_an_honest_function_is_paid(name: str) -> None:
+def test_an_honest_function_is_paid(verifier_sandbox: Sandbox, name: str) -> None:
     score = run(FUNCTION, FUNCTIONS[name])
+    if excused(verifier_sandbox, name):
+        assert "PermissionError" in score.explanation, score
+        return
     assert score.passed, score
     assert "event_stray_frames" not in score.metrics
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_an_honest_function_is_paid_by_a_check_that_runs_as_code(name: str) -> None:
+def test_an_honest_function_is_paid_by_a_check_that_runs_as_code(verifier_sandbox: Sandbox, name: str) -> None:
+    if excused(verifier_sandbox, name):
+        return
     score = run(CHECK, FUNCTIONS[name])
     assert score.passed, score
 
 
+@pytest.mark.usefixtures("verifier_sandbox")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_an_honest_program_is_paid(name: str) -> None:
     score = run(STDIO, PROGRAMS[name])
     assert score.passed, score
 
 
+@pytest.mark.usefixtures("verifier_sandbox")
 @pytest.mark.parametrize(
     ("expected", "returned"),
     [

@@ -6,13 +6,13 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlvr_sandbox import Call, Limits, Program, Result, Sandbox, SandboxError
+from tests.attack.conftest import readable_interpreter
 
 GRACE_S = 0.2
 """A box and everything in it is gone this soon after its deadline."""
@@ -25,14 +25,6 @@ def slowness(sandbox: Sandbox) -> float:
     begin = time.monotonic()
     call(sandbox, "def f(): return 1")
     return time.monotonic() - begin
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as one:
-        yield one
-        assert one.restarts == 0
-        assert one.run_now(Program(source="print(1)")).stdout == b"1\n"
 
 
 def limits(**more: Any) -> Limits:
@@ -194,7 +186,7 @@ def test_memory_is_limited(sandbox: Sandbox, name: str) -> None:
 
 
 def test_memory_of_many_processes_is_limited_together(sandbox: Sandbox) -> None:
-    if not sandbox.walls().cgroup:
+    if not sandbox.walls().cgroup and sandbox.walls().namespaces:
         pytest.skip("no control group can be made here, so each process is limited by itself")
     source = """
 import os, time
@@ -218,12 +210,13 @@ def f():
     written = 0
     try:
         for number in range(50):
-            with open(f"/tmp/{number}", "wb", buffering=0) as file:
+            with open(str(number), "wb", buffering=0) as file:
                 written += file.write(bytes(1 << 20))
     except OSError as error:
         return written >> 20, error.errno
 """
-    assert call(sandbox, source).value == (16, 28)
+    result = call(sandbox, source)
+    assert result.value == (16, 28) or result.events == ("over_disk",), result
 
 
 def test_a_file_cannot_grow_without_end(sandbox: Sandbox) -> None:
@@ -236,7 +229,7 @@ def test_a_file_cannot_grow_without_end(sandbox: Sandbox) -> None:
 def test_files_cannot_be_made_without_end(sandbox: Sandbox) -> None:
     source = "def f():\n    for n in range(30000): open(str(n), 'w').close()"
     result = call(sandbox, source)
-    assert (result.status, "No space" in result.message) == ("error", True), result
+    assert (result.status, "No space" in result.message or "disk" in result.message) == ("error", True), result
 
 
 def test_sparse_and_linked_files_count(sandbox: Sandbox) -> None:
@@ -287,7 +280,8 @@ def f():
     except OSError:
         return made
 """
-    assert call(sandbox, source, processes=5).value == 4
+    result = call(sandbox, source, processes=5)
+    assert result.value == 4 or result.events == ("over_processes",), result
 
 
 def test_output_is_read_up_to_its_limit_and_no_further(sandbox: Sandbox) -> None:
@@ -335,8 +329,9 @@ def test_one_call_has_a_limit_of_its_own(sandbox: Sandbox) -> None:
         assert box.call((0.0,)).status == "timeout"  # it is over
 
 
-def test_a_killed_zygote_is_our_failure_and_is_replaced() -> None:
-    with Sandbox() as one:
+@pytest.mark.parametrize("backend", ["zygote", "landlock"])
+def test_a_killed_zygote_is_our_failure_and_is_replaced(backend: str) -> None:
+    with Sandbox(backend, interpreter=readable_interpreter()) as one:
         source = "import time\ndef f(seconds=0):\n    time.sleep(seconds)\n    return 1"
         program = Program(source=source, mode="function", entry_point="f", limits=limits())
         before = children()

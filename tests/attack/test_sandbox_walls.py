@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,9 @@ import pytest
 from rlvr_sandbox import Call, Limits, Program, Result, Sandbox, SandboxError
 from rlvr_sandbox import sandbox as sandbox_module
 from rlvr_sandbox.selftest import breaches
-from rlvr_sandbox.zygote_process import Interpreter, ZygoteProcess
+from rlvr_sandbox.zygote_process import ZygoteProcess
 
 LIMITS = Limits(wall_s=10.0, cpu_s=5.0, memory_mb=256)
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as one:
-        yield one
 
 
 def call(sandbox: Sandbox, source: str, *args: Any) -> Result:
@@ -41,7 +34,8 @@ def value(sandbox: Sandbox, source: str, *args: Any) -> Any:
 
 
 def test_the_self_test_finds_nothing(sandbox: Sandbox) -> None:
-    zygote = ZygoteProcess(Interpreter())
+    assert sandbox._launch is not None
+    zygote = ZygoteProcess(sandbox._interpreter, sandbox._launch)
     try:
         assert breaches(zygote) == []
     finally:
@@ -50,7 +44,7 @@ def test_the_self_test_finds_nothing(sandbox: Sandbox) -> None:
 
 def test_the_self_test_finds_a_missing_wall_and_then_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox_module, "breaches", lambda _: ["it can do anything"])
-    with Sandbox() as one, pytest.raises(SandboxError, match="it can do anything"):
+    with Sandbox("zygote") as one, pytest.raises(SandboxError, match="it can do anything"):
         call(one, "def f(): return 1")
 
 
@@ -149,7 +143,9 @@ def f(kind):
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86-64")
 @pytest.mark.parametrize("number", [435, 471, 1000, 0x40000000 + 41])  # clone3, calls of the future, the x32 convention
 def test_an_unknown_system_call_does_not_exist(sandbox: Sandbox, number: int) -> None:
-    assert value(sandbox, INVOKE, number, [0, 0, 0]) == (-1, 38)
+    result = call(sandbox, INVOKE, number, [0, 0, 0])
+    killed = sandbox.backend == "docker" and number > 0x40000000  # the engine has a filter of its own
+    assert result.value == (-1, 38) or (killed and result.message == "died by SIGSYS"), result
 
 
 READ = "def f(path):\n    with open(path, 'rb') as file: return file.read(100)"
@@ -186,10 +182,11 @@ def test_a_secret_of_the_host_cannot_be_read(sandbox: Sandbox, tmp_path: Path, p
 
 def test_the_environment_is_empty_of_ours(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLVR_CANARY_KEY", "canary")
-    with Sandbox() as fresh:
-        seen = value(fresh, "import os\ndef f(): return dict(os.environ), open('/proc/1/environ').read()")
-    assert set(seen[0]) <= {"LANG", "PATH", "HOME", "PYTHONHASHSEED", "LC_CTYPE"}
-    assert "canary" not in seen[1]
+    with Sandbox(sandbox.backend, interpreter=sandbox._interpreter) as fresh:
+        seen = value(fresh, "import os\ndef f(): return dict(os.environ)")
+        first = call(fresh, "def f(): return open('/proc/1/environ').read()")
+    assert set(seen) <= {"LANG", "PATH", "HOME", "TMPDIR", "PYTHONHASHSEED", "LC_CTYPE"}
+    assert first.status == "error" or "canary" not in first.value
 
 
 def test_packages_and_data_of_the_host_are_not_visible(sandbox: Sandbox) -> None:
@@ -204,6 +201,7 @@ def f():
     return found
 """
     assert value(sandbox, look) == []
+    assert call(sandbox, READ, pytest.__file__).status == "error"
 
 
 @pytest.mark.parametrize("folder", ["/", "/etc", "/usr/lib", "/dev", "/proc", "/proc/self", os.path.dirname(os.__file__)])
@@ -214,14 +212,14 @@ def test_nothing_but_its_own_folder_can_be_written(sandbox: Sandbox, folder: str
 
 def test_what_it_writes_is_not_on_this_machine(sandbox: Sandbox) -> None:
     name = f"rlvr-owned-{os.getpid()}"
-    assert value(sandbox, f"import os\ndef f():\n    open('/tmp/{name}', 'w').close()\n    return os.listdir('/tmp')") == [
-        name
-    ]
-    assert not Path("/tmp", name).exists()
+    assert value(sandbox, f"import os\ndef f():\n    open('{name}', 'w').close()\n    return os.listdir('.')") == [name]
+    folder = Path(tempfile.gettempdir())
+    assert not [*folder.glob(name), *folder.glob(f"*/{name}"), *Path("/tmp").glob(f"*/{name}")]
 
 
 KEEP = {
-    "a file": ("open('/tmp/left', 'w').write('x')", "__import__('os').path.exists('/tmp/left')"),
+    "a file": ("open('left', 'w').write('x')", "__import__('os').path.exists('left')"),
+    "a file where such files go": ("open('/tmp/left', 'w').write('x')", "__import__('os').path.exists('/tmp/left')"),
     "shared memory": ("open('/dev/shm/left', 'w').write('x')", "__import__('os').path.exists('/dev/shm/left')"),
     "a changed builtin": ("setattr(__import__('builtins'), 'left', 1)", "hasattr(__import__('builtins'), 'left')"),
     "a changed module": ("setattr(__import__('math'), 'left', 1)", "hasattr(__import__('math'), 'left')"),
@@ -233,29 +231,37 @@ KEEP = {
 
 @pytest.mark.parametrize("what", KEEP)
 def test_a_box_leaves_nothing_to_the_next(sandbox: Sandbox, what: str) -> None:
+    if what == "a process" and not sandbox.walls().namespaces:
+        pytest.skip("which processes there are can be seen; that none of a box is left is a test of limits")
     leave, look = KEEP[what]
+    source = (
+        f"def f():\n    found = bool({look})\n    try:\n        {leave}\n    except PermissionError: pass\n    return found"
+    )
     for _ in range(3):
-        assert value(sandbox, f"def f():\n    found = bool({look})\n    {leave}\n    return found") is False
+        assert value(sandbox, source) is False
 
 
 def test_two_boxes_at_once_do_not_see_each_other(sandbox: Sandbox) -> None:
     wait = """
 import os, time
 def f():
-    open("/tmp/mine", "w").close()
+    open("mine", "w").close()
     time.sleep(0.5)
-    return os.listdir("/tmp")
+    return os.listdir(".")
 """
     look = """
 import os, time
 def f():
     time.sleep(0.2)
-    return os.listdir("/tmp"), [name for name in os.listdir("/proc") if name.isdigit()]
+    try:
+        return os.listdir("."), [name for name in os.listdir("/proc") if name.isdigit()]
+    except PermissionError:
+        return os.listdir("."), []
 """
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(value(sandbox, wait)))
     thread.start()
-    assert value(sandbox, look) == ([], ["1"])
+    assert value(sandbox, look) == ([], ["1"] if sandbox.walls().namespaces else [])
     thread.join()
     assert found == [["mine"]]
 
@@ -281,7 +287,9 @@ def f(victim):
 """
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as victim:
         try:
-            assert value(sandbox, source, victim.pid) in ((1, 0, []), (1, 0, [-1]))  # -1 is everybody in the box but itself
+            pid, parent, reached = value(sandbox, source, victim.pid)
+            assert reached in ([], [-1])  # -1 is everybody in the box but itself
+            assert (pid, parent) == (1, 0) or not sandbox.walls().namespaces
             assert victim.poll() is None
         finally:
             victim.kill()
@@ -300,7 +308,13 @@ def f():
     caps = {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
     return os.getresuid(), caps, status["NoNewPrivs"], status["Seccomp"], refused
 """
-    assert value(sandbox, source) == ((1000, 1000, 1000), {0}, "1", "2", 3)
+    uids, caps, *rest = value(sandbox, source)
+    assert rest == ["1", "2", 3]
+    assert len(set(uids)) == 1
+    assert uids[0] == 1000 if sandbox.walls().namespaces else uids[0] != 0
+    assert caps == {0} or (
+        sandbox.backend == "landlock" and os.geteuid() != 0
+    )  # its bounding set, out of which nothing comes
 
 
 def test_no_user_of_this_machine_owns_its_processes(sandbox: Sandbox) -> None:
@@ -322,8 +336,8 @@ def test_an_abstract_socket_of_the_host_is_out_of_reach(sandbox: Sandbox) -> Non
         source = """
 import socket
 def f():
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         ours.sendto(b"x", b"\\0rlvr-canary")
     except OSError as error:
         return error.errno
@@ -338,14 +352,12 @@ def test_the_second_wall_stands_alone() -> None:
         "from rlvr_sandbox import kernel, landlock\n"
         "if not landlock.version(): raise SystemExit(77)\n"
         "kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)\n"
-        "landlock.restrict(landlock.version(), readable=['/'], writable=[sys.argv[1] + '/in'])\n"
+        "kernel.make(landlock.restrict(landlock.version(), readable=['/'], writable=[sys.argv[1] + '/in'], free=3))\n"
         "open(sys.argv[1] + '/in/a', 'w')\n"
         "try: open(sys.argv[1] + '/out', 'w')\n"
         "except PermissionError: raise SystemExit(0)\n"
         "raise SystemExit('it could write')\n"
     )
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "in").mkdir()
         done = subprocess.run([sys.executable, "-c", source, folder], capture_output=True, text=True, env={**os.environ})
@@ -354,33 +366,10 @@ def test_the_second_wall_stands_alone() -> None:
     assert done.returncode == 0, done.stderr
 
 
-AS_USER = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-os.setgroups([]); os.setresgid(23456, 23456, 23456); os.setresuid(12345, 12345, 12345)
-from rlvr_sandbox import Call, Program, Sandbox, probe
-print([report.detail for report in probe() if not report.works])
-with Sandbox() as sandbox:
-    source = "import os\\ndef f(): return os.getuid(), os.listdir('/tmp'), os.path.exists('/home')"
-    print(sandbox.run_now(Program(source=source, mode="function", entry_point="f")).value)
-"""
-
-
-def test_an_ordinary_user_has_the_same_walls() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("the other tests run as an ordinary user already")
-    python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
-    package = Path(sandbox_module.__file__).parent.parent
-    if python is None or any(not folder.stat().st_mode & 1 for folder in package.parents):
-        pytest.skip("no interpreter and no package that an ordinary user can read")
-    command = [python, "-c", AS_USER, str(package)]
-    done = subprocess.run(command, capture_output=True, text=True, env={}, cwd="/")
-    assert done.stdout.splitlines() == ["[]", "(1000, [], False)"], done.stderr
-
-
 def test_an_idle_zygote_ends_with_its_controller() -> None:
     source = (
-        "import os, sys, time\nfrom rlvr_sandbox.zygote_process import *\nz = ZygoteProcess(Interpreter())\n"
+        "import os\nfrom rlvr_sandbox.zygote_process import ZygoteProcess\nfrom rlvr_sandbox.launch import Interpreter\n"
+        "z = ZygoteProcess(Interpreter())\n"
         "print(z._process.pid, flush=True)\nos.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)

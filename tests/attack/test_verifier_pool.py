@@ -50,6 +50,16 @@ def in_pool(
     return asyncio.run(main())
 
 
+def test_a_verifier_that_breaks_its_own_promise_to_end_is_our_failure() -> None:
+    async def work(pool: VerifierPool) -> list[Score]:
+        return [await pool.score(task("Promise"), text(words)) for words in ("wrong", "right")]
+
+    broken, kept = in_pool(work, deadline_s=0.2)
+    assert (broken.value, broken.reason) == (None, "verifier_error")
+    assert "0.4 s" in broken.explanation
+    assert kept.value == 1.0
+
+
 def alive(pid: int) -> bool:
     """Running or stopped, not a zombie."""
     try:

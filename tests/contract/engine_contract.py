@@ -7,6 +7,7 @@ learner's own forward pass is the judge, within `tolerance` nats a token (mean).
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import pytest
 import torch
 
+from rlvr.engines.feed import RequestFeed
 from rlvr.engines.protocol import NO_POLICY, Generation, GenerationRequest, PolicySnapshot, RolloutEngine
 from rlvr.errors import RlvrError
 from rlvr.policy import Policy
@@ -111,6 +113,36 @@ class EngineContract:
     def test_what_cannot_be_scored_is_refused(self, ready: RolloutEngine, sequence: list[int]) -> None:
         with pytest.raises(RlvrError, match=r"^sequence 0 to be scored has"):
             asyncio.run(ready.score_tokens([sequence], "policy"))
+
+    def test_a_turn_that_joins_later_goes_on_from_exactly_its_tokens(self, ready: RolloutEngine, policy: Policy) -> None:
+        """Two turns with something shown between them, while other requests are being sampled: ids, order and log-probs."""
+        shown = prompts(policy)[0]
+        firsts = requests(policy)
+        feed = RequestFeed(firsts)
+        answers: dict[int, list[Generation]] = {request.index: [] for request in firsts}
+        rows: dict[int, list[int]] = {request.index: list(request.prompt_ids) for request in firsts}
+
+        async def converse() -> None:
+            async for generation in ready.generate(feed):
+                answers[generation.index].append(generation)
+                row = rows[generation.index]
+                row += generation.token_ids
+                if len(answers[generation.index]) == 1:
+                    row += shown
+                    first = firsts[generation.index]
+                    feed.put(dataclasses.replace(first, prompt_ids=tuple(row), seed=first.seed + 1, max_tokens=5))
+                elif all(len(turns) == 2 for turns in answers.values()):
+                    feed.close()
+
+        asyncio.run(converse())
+        differences: list[float] = []
+        for request in firsts:
+            one, two = answers[request.index]
+            assert rows[request.index] == [*request.prompt_ids, *one.token_ids, *shown, *two.token_ids]
+            assert 1 <= len(two.token_ids) <= 5
+            ours = learner_logprobs(policy, rows[request.index], "policy")
+            differences += [abs(a - b) for a, b in zip(ours[-len(two.token_ids) :], two.logprobs, strict=True)]
+        assert statistics.mean(differences) < self.tolerance
 
     def test_leaving_early_frees_the_engine(self, ready: RolloutEngine, policy: Policy) -> None:
         async def first_only() -> None:

@@ -102,3 +102,21 @@ def test_the_end_is_cut_and_the_prompt_is_not(chat: ChatFormat) -> None:
     assert shorter.loss_masks[0] == whole.loss_masks[0][:5]
     assert cut(whole, 1).completion_ids == ((),)
     assert cut(whole, 10_000) is whole
+
+
+def test_calls_are_learnt_as_the_policy_has_to_write_them(chat: ChatFormat, tiny_model_dir: Path) -> None:
+    """Structured calls and the same calls as text teach the same tokens; what the tool returned is not learnt."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    template = Path(__file__).parents[2] / "configs" / "chatml_tools.jinja"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    tools = check_chat_format(tokenizer, GenerationConfig(eos_token_id=2), where="tiny", template=template)
+    text = '<tool_call>\n{"name": "add", "arguments": {"a": 1}}\n</tool_call>'
+    calls = [{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}]
+    rest = ({"role": "tool", "content": "20"}, {"role": "assistant", "content": "Answer: 20"})
+    structured = demonstration(task(CONVERSATION[1], {"role": "assistant", "tool_calls": calls}, *rest), tools, "all")
+    assert structured == demonstration(task(CONVERSATION[1], {"role": "assistant", "content": text}, *rest), tools, "all")
+    learnt = [t for t, counts in zip(structured.completion_ids[0], structured.loss_masks[0], strict=True) if counts]
+    assert tools.raw_text(learnt) == f"{text}<|im_end|>Answer: 20<|im_end|>"
+    with pytest.raises(RlvrError, match=r"does not show calls of tools \(add\); give a template that can"):
+        demonstration(task(CONVERSATION[1], {"role": "assistant", "content": "", "tool_calls": calls}, *rest), chat, "all")

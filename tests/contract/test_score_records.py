@@ -59,6 +59,23 @@ def test_a_list_of_completions_gives_a_row_each(tmp_path: Path) -> None:
     assert summary.pass_rate == 0.5
 
 
+def test_completions_of_one_problem_make_pass_at_k_by_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {**ROW, "data_source": "sums", "completion": ["Answer: 2", "Answer: 3"]},
+        {**ROW, "data_source": "sums", "id": "b", "answer": "7", "completion": ["Answer: 3", "Answer: 4"]},
+    ]
+    _, summary, said = score(tmp_path, rows)
+    assert summary.rates.sources()[0].pass_at[2].value == 0.5
+    assert "25.0 %" in said
+    assert "b (sums): 0 of 2 passed; mismatch 2" in said
+    capsys.readouterr()
+    score(tmp_path, rows, as_json=True, ks=[2])
+    data = json.loads(capsys.readouterr().out)
+    assert (data["completions"], data["sources"][0]["pass@2"]["value"], data["failures"][0]["id"]) == (4, 0.5, "b")
+    with pytest.raises(RlvrError, match="-o"):
+        score_records(tmp_path / "in.jsonl", as_json=True)
+
+
 def test_a_broken_verifier_is_a_failure_and_no_zero(tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("def score(task, completion):\n    raise KeyError('gold')\n", encoding="utf-8")

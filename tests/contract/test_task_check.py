@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import sys
 import types
@@ -11,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from rlvr_tasks.check import KINDS, Finding, Report, check_tasks
+from rlvr_tasks.registry import with_tools
 from rlvr_tasks.sources.arithmetic import arithmetic
 from rlvr_verifiers.types import Task
 
@@ -47,15 +49,25 @@ def test_each_fault_is_found_under_its_name() -> None:
         task("expression", "5", text="What is 2 + 3?", verifier_args={"form": "any"}),
         task("shape", "x", verifier="format", verifier_args={"tags": ["steps"]}),
         task("sft", verifier="", info={"demonstration": "hello"}),
+        task(
+            "identity",
+            '{"style": "function", "entry_point": "f", "cases": [{"args": [1], "expected": 1}, {"args": [2], "expected": 2}]}',
+            verifier="code",
+            info={"demonstration": "```python\ndef f(n): return n\n```"},
+        ),
+        task("pair", verifier="", info={"chosen": "a", "rejected": "b"}),
+        task("same", verifier="", info={"chosen": "a", "rejected": "a "}),
     ]
     assert found(tasks) == {
         "gold_unreadable": ["unreadable", "unknown"],
         "gold_fails": ["wrong-demo"],
         "echo_passes": ["echo"],
         "no_op_passes": ["no-op"],
+        "idle_passes": ["identity"],
         "restating_passes": ["expression"],
         "gold_unproved": ["shape"],
         "no_verifier": ["sft"],
+        "preference_unusable": ["same"],
     }
 
 
@@ -120,3 +132,26 @@ def test_every_finding_says_what_it_means(kind: str) -> None:
     severity, meaning = KINDS[kind]
     assert severity in ("error", "warning")
     assert len(meaning) > 20
+
+
+def test_tool_tasks_prove_their_golds_and_say_where_any_reply_passes() -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {"a": {}}}}}
+    ask = ({"role": "user", "content": "Call f."},)
+    called = Task(id="call", prompt=ask, verifier="tool_call", answer='[{"f": {"a": [1, ""]}}]', tools=(tool,))
+    idle = Task(id="none", prompt=({"role": "user", "content": "Hello."},), verifier="tool_call", answer="[]", tools=(tool,))
+    delete = '{"calls": [{"name": "delete", "arguments": {"path": "/a"}}]}'
+    files = Task(
+        id="env",
+        prompt=({"role": "user", "content": "Delete /a."},),
+        verifier="tool_env",
+        answer=delete,
+        environment="files",
+        env_args={"files": {"/a": ""}},
+    )
+    nothing = dataclasses.replace(files, id="nothing", prompt=({"role": "user", "content": "?"},), answer='{"calls": []}')
+    report = check_tasks(with_tools([called, idle, files, nothing]), workers=1)
+    assert report.golds_passed == 3
+    assert [(finding.kind, finding.task_id) for finding in report.findings] == [
+        ("gold_unreadable", "nothing"),
+        ("any_reply_passes", "none"),
+    ]

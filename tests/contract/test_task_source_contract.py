@@ -46,8 +46,29 @@ MBPP = [
     }
     for n in range(590, 630)
 ]
-PROGRAMS = ["human_eval", "mbpp"]
-CASES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet", "mix", "arithmetic", "arithmetic_boxed", *PROGRAMS, *GYM]
+COMPETITION = [
+    {
+        "problem": f"Factor $x^2 - {n * n}$.",
+        "solution": rf"It is \boxed{{(x - {n})(x + {n})}}.",
+        "level": f"Level {1 + n % 5}",
+    }
+    for n in range(2, 26)
+]
+MATHEMATICS = ["gsm8k", "math"]
+CONTESTS = [
+    {
+        "name": f"{n}_A. Multiples",
+        "description": f"Print {n} times the number.\n\nInput\n\n2\n\nOutput\n\n{2 * n}\n",
+        "public_tests": {"input": ["2\n"], "output": [f"{2 * n}\n"]},
+        "private_tests": {"input": ["5\n", "0\n"], "output": [f"{5 * n}\n", "0\n"]},
+        "generated_tests": {"input": ["-1\n"], "output": [f"{-n}\n"]},
+        "solutions": {"language": [1, 3], "solution": ["print 1", f"print(int(input()) * {n})"]},
+    }
+    for n in range(2, 26)
+]
+PROGRAMS = ["human_eval", "mbpp", "contests"]
+FILES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet"]
+CASES = [*FILES, "mix", "arithmetic", "arithmetic_boxed", "small_functions", *PROGRAMS, *MATHEMATICS, *GYM]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +85,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         packed.write(lines)
     pq.write_table(pa.Table.from_pylist(GSM8K), folder / "gsm.parquet")
     found = {name: str(folder / f"gsm.{name}") for name in ("jsonl", "jsonl.gz", "parquet")}
-    for name, rows in (("human_eval", HUMAN_EVAL), ("mbpp", MBPP)):
+    sets = {"human_eval": HUMAN_EVAL, "mbpp": MBPP, "contests": CONTESTS, "gsm8k": GSM8K, "math": COMPETITION}
+    for name, rows in sets.items():
         found[name] = str(folder / f"{name}.jsonl")
         Path(found[name]).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return found
@@ -81,13 +103,15 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
             return {"source": "jsonl", "args": {"path": files[case.replace("_", ".")], **MAPPING}}
         case "hf_jsonl" | "hf_parquet":
             return {"source": "hf", "args": {"name": files[case.removeprefix("hf_")], **MAPPING}}
-        case "human_eval" | "mbpp":
+        case "human_eval" | "mbpp" | "contests" | "gsm8k" | "math":
             return {"source": case, "args": {"path": files[case]}}
         case "mix":
             parts = [{"source": "arithmetic", "args": {"kinds": kind, "split": split}} for kind in ("largest", "sort")]
             return {"source": "mix", "args": {"sources": parts, "size": 24}}
         case "arithmetic" | "arithmetic_boxed":
             return {"source": "arithmetic", "args": {"size": 52, "split": split, "boxed": case.endswith("boxed")}}
+        case "small_functions":
+            return {"source": "small_functions", "args": {"size": 40, "steps": [1, 3], "split": split}}
         case _:
             return {"source": "reasoning_gym", "args": {"name": case, "size": 8, "split": split}}
 
@@ -131,7 +155,7 @@ def test_a_stream_over_the_source_resumes_exactly(case: str, files: dict[str, st
     assert [next(other).id for _ in range(20)] == expected
 
 
-@pytest.mark.parametrize("case", ["mix", "arithmetic", "arithmetic_boxed", *GYM])
+@pytest.mark.parametrize("case", ["mix", "arithmetic", "arithmetic_boxed", "small_functions", *GYM])
 def test_train_and_eval_sides_share_no_prompt(case: str, files: dict[str, str]) -> None:
     assert not texts(load_tasks(config_of(case, files))) & texts(load_tasks(config_of(case, files, "eval")))
 
@@ -233,7 +257,8 @@ def test_a_new_process_generates_the_same_tasks() -> None:
     """Whatever the hash seed of the process."""
     code = (
         "from rlvr_tasks.registry import load_tasks; from rlvr_tasks.record import fingerprint\n"
-        "for source, args in (('arithmetic', {'size': 100}), ('reasoning_gym', {'name': 'letter_counting', 'size': 10})):\n"
+        "for source, args in (('arithmetic', {'size': 100}), ('small_functions', {'size': 50}), "
+        "('reasoning_gym', {'name': 'letter_counting', 'size': 10})):\n"
         "    print(fingerprint(load_tasks({'source': source, 'args': args})))"
     )
     runs = [
@@ -247,4 +272,15 @@ def test_a_new_process_generates_the_same_tasks() -> None:
         for seed in ("1", "2")
     ]
     assert runs[0] == runs[1]
-    assert len(runs[0].split()) == 2
+    assert len(runs[0].split()) == 3
+
+
+def test_math_reads_a_column_of_answers_before_the_boxes_and_keeps_levels(tmp_path: Path) -> None:
+    rows = [{**row, "answer": f"({n}-x)(-{n}-x)"} for n, row in enumerate(COMPETITION, 2)]
+    (tmp_path / "math.jsonl").write_text("\n".join(map(json.dumps, [*rows, *COMPETITION])), encoding="utf-8")
+    tasks = load_tasks({"source": "math", "args": {"path": str(tmp_path / "math.jsonl"), "levels": [2, 3]}})
+    assert [tasks[0].answer, tasks[-1].answer] == ["(2-x)(-2-x)", "(x - 22)(x + 22)"]
+    assert all(task.info["demonstration"].startswith("It is") for task in tasks)
+    (tmp_path / "gsm.jsonl").write_text(json.dumps({"problem": "1 + 1?"}), encoding="utf-8")
+    with pytest.raises(TaskError, match="no column `answer` and none `solution`"):
+        load_tasks({"source": "math", "args": {"path": str(tmp_path / "gsm.jsonl")}})

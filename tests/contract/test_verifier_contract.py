@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import random
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlvr_verifiers.conformance import Case
 from rlvr_verifiers.conformance import check as check_conformance
 from rlvr_verifiers.registry import BUILT_IN, check_task, resolve, version_of
 from rlvr_verifiers.scoring import score_now
+from rlvr_verifiers.tool_env import offered
 from rlvr_verifiers.types import Completion, Score, Task
 from rlvr_verifiers.wire import FrameBuffer, pack
+from tests.contract.judge_server import JudgeServer
 from tests.contract.verifier_server import serving
 
 
@@ -26,6 +31,16 @@ def task(verifier: str, answer: str, /, **arguments: Any) -> Task:
     prompt = ({"role": "user", "content": "Which?"},)
     return Task(id=f"{verifier}-1", prompt=prompt, verifier=verifier, answer=answer, verifier_args=arguments)
 
+
+def environment_task() -> Task:
+    goods = {"mug": {"price": 700, "stock": 3}}
+    sample = dataclasses.replace(task("tool_env", '{"outputs": ["700"]}'), environment="shop", env_args={"products": goods})
+    return dataclasses.replace(sample, tools=offered(sample))
+
+
+# A judge on this machine, which keeps what it was asked for the time of these tests.
+os.environ.setdefault("RLVR_JUDGE_CACHE", tempfile.mkdtemp(prefix="rlvr-judge-"))
+JUDGE = JudgeServer(lambda messages: "Score: 10" if "Hello!" in messages[1]["content"] else "Score: 1")
 
 # For every built-in: a task, a completion that passes it, and one that does not.
 FENCED = "```python\ndef double(n):\n    return {}\n```"
@@ -39,7 +54,28 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         FENCED.format("n * 2"),
         FENCED.format("n + 2"),
     ),
+    "judge": (
+        task("judge", "", endpoint=JUDGE.endpoint, model="small", rubric="Say hello."),
+        "Hello!",
+        "Bye.",
+    ),
     "math": (task("math", r"\frac{3}{4}"), r"\boxed{0.75}", r"\boxed{0.74}"),
+    "json_schema": (
+        task(
+            "json_schema", '{"n": 4}', schema={"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+        ),
+        '```json\n{"n": 4}\n```',
+        '{"n": 5}',
+    ),
+    "tool_call": (
+        dataclasses.replace(
+            task("tool_call", '[{"name": "double", "arguments": {"n": 4}}]'),
+            tools=({"name": "double", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}},),
+        ),
+        '<tool_call>{"name": "double", "arguments": {"n": 4}}</tool_call>',
+        '<tool_call>{"name": "double", "arguments": {"n": 5}}</tool_call>',
+    ),
+    "tool_env": (environment_task(), "It costs 700 cents.", "It costs 7000 cents."),
     "openai_grader": (
         task(
             "openai_grader",
@@ -98,6 +134,13 @@ HOSTILE = {
     "code": "\\boxed{__import__('os').system('touch /tmp/owned')}",
     "format string": "\\boxed{%s%n{0.__class__}}",
     "many letters": "Answer: " + ", ".join("ABCDEFGH" * 100),
+    "megabyte of calls": "<tool_call>{}</tool_call>" * (MEGABYTE // 25),
+    "deep JSON": '<tool_call>{"name": "double", "arguments": ' + '{"n": ' * 5_000,
+    "deep literals": "[double(n=" + "[" * 20_000,
+    "signs": "[double(n=" + "-" * 20_000 + "1)]",
+    "open string": "[double(n='" + "\\'" * 20_000,
+    "xml parameters": "<tool_call><function=double>" + "<parameter=n>1</parameter>" * 2_000,
+    "blanks in JSON": '{"name"' + " " * 60_000,
     "right to left": "\\boxed{\u202e42}",
 }
 
@@ -110,8 +153,9 @@ def server() -> Iterator[None]:
 
 
 def same(score: Score) -> Score:
-    """Without what was measured with a clock or a gauge."""
-    metrics = {name: value for name, value in score.metrics.items() if not name.endswith(("_s", "_mb"))}
+    """Without what was measured with a clock or a gauge, and what asking a judge cost: the second time nothing."""
+    changing = ("_s", "_mb", "_tokens", "calls", "cached", "cost")
+    metrics = {name: value for name, value in score.metrics.items() if not name.endswith(changing)}
     return dataclasses.replace(score, seconds=0.0, metrics=metrics)
 
 
@@ -252,7 +296,12 @@ def test_a_version_names_distribution_and_source(name: str) -> None:
     assert len(version_of(name).rpartition("sha256:")[2]) == 16
 
 
+OWN_CASES = {"judge", "tool_env"}  # theirs depend on a server or a file of this test
+
+
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_conformance_suite_finds_nothing(name: str) -> None:
-    report = check_conformance(name)
+    sample, right, wrong = SAMPLES[name]
+    cases = [Case(task=sample, completion=Completion(text=text), passed=text == right) for text in (right, wrong)]
+    report = check_conformance(name, cases if name in OWN_CASES else None)
     assert report.passed, report.text()

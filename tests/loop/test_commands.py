@@ -43,6 +43,8 @@ def test_an_exported_adapter_and_a_merged_model_are_the_same_policy(
     torch.testing.assert_close(adapted, merged, atol=1e-5, rtol=1e-4)
     assert (adapted - plain).abs().max() > 1e-3
     assert AutoTokenizer.from_pretrained(tmp_path / "adapter").chat_template
+    assert "LoRA adapter for" in (tmp_path / "adapter" / "README.md").read_text()
+    assert "Model made from" in (tmp_path / "merged" / "README.md").read_text()
     with pytest.raises(RlvrError, match="is not empty"):
         export_run(folder, tmp_path / "adapter")
     with pytest.raises(RlvrError, match="no checkpoint is called 'rl-9'; there are best, last"):

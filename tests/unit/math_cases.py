@@ -11,7 +11,7 @@ from rlvr_verifiers.registry import resolve
 from rlvr_verifiers.types import Completion, Score, Task
 
 FOLDER = Path(__file__).parents[2] / "verifiers" / "cases"
-HELD_BACK = ["held_back", "held_back_2", "held_back_3", "held_back_4"]
+HELD_BACK = ["held_back", *(f"held_back_{number}" for number in range(2, 7))]
 
 
 def names() -> list[str]:

@@ -11,10 +11,12 @@ import pytest
 
 from rlvr.collect import Collected, collect
 from rlvr.config.schema import AlgorithmConfig, RlConfig
+from rlvr.engines.feed import RequestFeed
 from rlvr.engines.protocol import Generation, GenerationRequest
 from rlvr.errors import RlvrError
 from rlvr.interrupt import Interrupted, StopRequest
-from rlvr.sampling import Sampler, SamplingPlan, sample_seed
+from rlvr.sampling import Sampler, SamplingPlan
+from rlvr.turns import sample_seed
 from rlvr.types import Group
 from rlvr_verifiers.types import Completion, Score, Task
 
@@ -39,17 +41,22 @@ class Engine:
     def __init__(self) -> None:
         self.requests: list[GenerationRequest] = []
 
-    async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Generation]:
-        self.requests += requests
-        for request in reversed(requests):
-            await asyncio.sleep(0)
-            yield Generation(
-                index=request.index,
-                token_ids=(request.seed % 2, 7),
-                logprobs=(-0.1, -0.2),
-                finish_reason="stop",
-                policy_version=4,
-            )
+    async def generate(self, feed: RequestFeed) -> AsyncIterator[Generation]:
+        while await feed.more():
+            requests = feed.take()
+            self.requests += requests
+            for request in reversed(requests):
+                await asyncio.sleep(0)
+                yield self.answer(request)
+
+    def answer(self, request: GenerationRequest) -> Generation:
+        return Generation(
+            index=request.index,
+            token_ids=(request.seed % 2, 7),
+            logprobs=(-0.1, -0.2),
+            finish_reason="stop",
+            policy_version=4,
+        )
 
 
 class Judge:
@@ -177,8 +184,8 @@ def test_scoring_overlaps_with_generation() -> None:
     events: list[str] = []
 
     class Watched(Engine):
-        async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Generation]:
-            async for generation in super().generate(requests):
+        async def generate(self, feed: RequestFeed) -> AsyncIterator[Generation]:
+            async for generation in super().generate(feed):
                 events.append("generated")
                 yield generation
                 await asyncio.sleep(0)

@@ -161,6 +161,52 @@ def test_a_policy_refuses_values_that_it_does_not_know() -> None:
         Policy(tolerance=float("nan"))
 
 
+@pytest.mark.parametrize(
+    ("question", "gold", "answer", "reason"),
+    [
+        (r"Factor $28z^{97}+7z^{96}$.", r"7z^{96}(4z+1)", r"28z^{97}+7z^{96}", "type_mismatch"),
+        (r"Factor $28z^{97}+7z^{96}$.", r"7z^{96}(4z+1)", r"7z^{96}+28z^{97}", "type_mismatch"),
+        (r"Factor $28z^{97}+7z^{96}$.", r"7z^{96}(4z+1)", r"z^{96}(4z+1)\cdot 7", "ok"),
+        (r"Simplify \[\frac{3}{\sqrt{27}}.\]", r"\frac{\sqrt3}{3}", r"\frac{3}{\sqrt{27}}", "type_mismatch"),
+        (r"Simplify \[\frac{3}{\sqrt{27}}.\]", r"\frac{\sqrt3}{3}", r"\frac{1}{\sqrt{3}}", "ok"),
+        (r"Let $y = (x+1)^2$. Expand.", r"x^2+2x+1", r"y = (x+1)^2", "type_mismatch"),
+        (r"If $4x + 3y = -2$, what is $4x+3y$?", "-2", r"4x+3y=-2", "type_mismatch"),
+        (r"Write $0.35$ as a fraction.", r"\frac{7}{20}", "0.35", "type_mismatch"),
+        (r"Which is larger, $2\sqrt3$ or $3$?", r"2\sqrt3", r"2\sqrt{3}", "ok"),
+        (r"How many are $3$ and $4$?", "7", "7", "ok"),
+    ],
+)
+def test_an_answer_that_repeats_the_question_is_none(question: str, gold: str, answer: str, reason: str) -> None:
+    assert verify(rf"\boxed{{{answer}}}", gold, question=question).reason == reason
+    assert verify(rf"\boxed{{{answer}}}", gold, policy=Policy(form="any"), question=question).passed
+    task = Task(id="t", prompt=({"role": "user", "content": question},), verifier="math", answer=gold)
+    assert score_now(task, Completion(text=rf"\boxed{{{answer}}}")).reason == reason
+
+
+MERSENNE = "(2^{61}-1)(2^{89}-1)(2^{127}-1)"
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (r"\sqrt2", r"\sqrt2+e^{-1000}"),  # too small a part to show in 700 digits
+        (r"\frac{\pi}{2}", r"\arctan(10^{400})"),
+        ("x+1", rf"x+1+{MERSENNE}x+(x+y+z)^{{60}}-(x+y+z)^{{60}}"),  # nothing, modulo primes that one can know
+        (r"\sin x", r"\sin x+e^{-1000}x"),
+        (r"\frac{1}{2004!}", r"\frac{1}{2006!}"),
+    ],
+)
+def test_differences_made_to_be_overlooked(gold: str, answer: str) -> None:
+    values = Policy(form="any", decimals="exact")
+    assert not verify(rf"\boxed{{{answer}}}", gold, policy=values).passed
+    assert not verify(rf"\boxed{{{gold}}}", answer, policy=values).passed
+
+
+def test_rounding_noise_is_no_difference() -> None:
+    for noise in (r"\sin \pi", r"(\sqrt2-\frac{2}{\sqrt2})", r"(x+y+z)^{60}-(z+y+x)^{60}"):
+        assert verify(rf"\boxed{{x+\sqrt2+{noise}}}", r"x+\sqrt2").passed, noise
+
+
 def test_the_import_is_light() -> None:
     """No symbolic library, and mpmath only once something needs it."""
     program = (

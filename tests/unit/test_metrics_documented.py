@@ -27,7 +27,7 @@ def test_names_are_well_formed_and_stand_once() -> None:
 
 def test_what_is_read_is_documented() -> None:
     read: set[str] = set()
-    for file in ("progress.py", "diagnosis.py"):
+    for file in ("progress.py", "diagnosis.py", "alarms.py"):
         source = (ROOT / "rlvr" / file).read_text()
         read |= set(re.findall(r'(?:get\(|metrics\[|\()"([a-z_]+(?:/[a-z_]+)?)"', source))
     assert {"reward/mean", "groups/all_wrong", "engine_gap", "grad_norm"} <= read

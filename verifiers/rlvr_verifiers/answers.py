@@ -50,7 +50,11 @@ _PHRASE = re.compile(
 _MATH_START = re.compile(r"[\s*_]{0,4}[-+$\\(\[{.\d]")
 _MANY = 16
 """More boxes with different contents than this are a search for the answer, not an answer."""
-_DENIED = re.compile(r"(?:\bnot|n't|\bnever|\bneither)\s+(?:equal\s+to\s+|be\s+|simply\s+)?[\s$(\\\[*]*\Z", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?:\bnot|n't|\bnever|\bneither)[^\S\n]+(?:equal\s+to\s+|be\s+|simply\s+)?[^\S\n]*[$(\\\[*][\s$(\\\[*]*\Z"
+    r"|(?:\bnot|n't|\bnever|\bneither)[^\S\n]+(?:equal\s+to\s+|be\s+|simply\s+)?\Z",
+    re.IGNORECASE,
+)
 _ALSO = re.compile(
     r"[\s$,;)*]{0,8}(?:\\[)\]]\s?)?\(?\bor\b\s+(?:maybe|perhaps|possibly|even|else)?\s*(\$[^$\n]{1,80}\$|[-+\\(]?\d[^\s,;]{0,40})",
     re.IGNORECASE,

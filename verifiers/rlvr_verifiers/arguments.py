@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -61,6 +60,8 @@ class ArgumentReader:
         """Raises VerifierError where a key was given that nobody asked for."""
         for key in self._arguments:
             if key not in self._known:
+                import difflib  # only a mistake pays for it
+
                 near = difflib.get_close_matches(str(key), self._known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(self._known) or 'none'}"
                 raise VerifierError(f"verifier_args of {self._verifier!r} has an unknown key {key!r}; {hint}")

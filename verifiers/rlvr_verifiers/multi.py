@@ -39,6 +39,9 @@ class Multi:
         for part in _parts(task):
             yield from registry.required_verifiers(part.task)
 
+    def deadline_s(self, task: Task) -> float:
+        return sum(registry.resolve(part.task.verifier).deadline_s(part.task) for part in _parts(task))
+
     def reasons(self, task: Task) -> frozenset[str]:
         declared = [registry.resolve(part.task.verifier).reasons_for(part.task) for part in _parts(task)]
         return frozenset({"ok"}).union(*(reasons for reasons in declared if reasons is not None))

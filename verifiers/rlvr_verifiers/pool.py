@@ -6,6 +6,8 @@ Outcomes of a verification that does not simply end:
     its process dies (segfault, memory) tried once more, fresh worker  value 0, reason `crash`
     it raises                           the worker goes on             value None, reason `verifier_error`
     it cannot be imported               (as above)                     value None, reason `verifier_error`
+    it keeps its own deadlines, and     (killed, as the first)         value None, reason `verifier_error`
+      runs past the one it promised
 
 The clock is the worker's own and starts when the verifier starts running: waiting in the queue, importing it and a busy
 event loop on our side cost nothing. A pool stops hangs and survives crashes. It is not a sandbox.
@@ -32,6 +34,8 @@ from rlvr_verifiers.wire import completion_to_wire, pack, task_to_wire
 QUICK_S = 0.002
 """Verifications quicker than this are handed over several at a time, so that the worker never waits for us."""
 MAX_BATCH = 16
+LONGEST_DEADLINE_S = 900.0
+"""Bound on the deadline that a verifier may ask for itself."""
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -61,7 +65,8 @@ class VerifierPool:
     """Use as `async with VerifierPool(workers=4, deadline_s=5.0) as pool: score = await pool.score(task, completion)`.
 
     workers: processes; 0 takes one per core, at most 8.
-    deadline_s: seconds a verification may run; `score` can give another.
+    deadline_s: seconds a verification may run; `score` can give another. Verifiers that keep their own deadlines (`code`,
+        by the limits of its task) may take longer.
     verifiers: names that every worker imports at its start, so that a broken one is an error before training begins.
     load_deadline_s: seconds an import may take.
     memory_mb: private writable memory of a worker (RLIMIT_DATA: address space that is only reserved does not count, so
@@ -208,27 +213,34 @@ class VerifierPool:
     async def _watch(self, process: WorkerProcess, job: _Job) -> _Outcome:
         """Follows one job through import and execution."""
         started: float | None = None
+        own: float | None = None
         until = time.monotonic() + self._settings.load_deadline_s
         while True:
             try:
                 frame = await process.receive(until)
             except TimeoutError:
                 dead = process.has_exited()  # a child it left may hold the channel open
-                return self._lost(job, await process.kill(), started) if dead else self._late(job, started)
+                return self._lost(job, await process.kill(), started) if dead else self._late(job, started, own)
             except EOFError:
                 return self._lost(job, await process.kill(), started)
             if frame.get("job") != job.number:
                 return self._lost(job, "sent something else than its result", started)
             if "started" in frame:
                 started = float(frame["started"])
-                until = started + job.deadline_s
+                job.deadline_s = max(job.deadline_s, min(LONGEST_DEADLINE_S, float(frame.get("deadline_s", 0.0))))
+                own = frame.get("own_deadline_s")
+                until = started + (job.deadline_s if own is None else max(job.deadline_s, own))
             elif "scores" in frame:
                 scores = [Score.from_json(score) for score in frame["scores"]]
                 # Our event loop may have been too busy to kill it in time.
-                late = started is not None and sum(score.seconds for score in scores) > job.deadline_s
+                late = started is not None and own is None and sum(score.seconds for score in scores) > job.deadline_s
                 return _Outcome(_timed_out(job) if late else scores, True)
 
-    def _late(self, job: _Job, started: float | None) -> _Outcome:
+    def _late(self, job: _Job, started: float | None, own_deadline_s: float | None) -> _Outcome:
+        if own_deadline_s is not None:
+            promised = max(own_deadline_s, job.deadline_s)
+            what = f"verifier {job.verifier!r} ran past {promised:g} s, by which it ends itself; see its output"
+            return _Outcome(_not_ours(job, what), False)
         if started is not None:
             return _Outcome(_timed_out(job), False)
         seconds = self._settings.load_deadline_s

@@ -13,6 +13,12 @@ A class may say more, each optional:
 - `required_verifiers(task) -> Iterable[str]`: names of verifiers it calls itself; they are loaded before its clock starts.
 - `prepare()`: starts what it needs in this process (a sandbox, a model); a pool's workers call it before the first clock
   starts. Raises VerifierError where it cannot work here.
+- `deadline_s(task) -> float`: seconds it may take where it waits for something outside (a judge's endpoint). The pool's deadline is
+  raised to that, so that the verifier's own time limit, and not the pool's, says what a slow outside is worth.
+- `verifiable`: False where the score is an opinion; reports then say so.
+- `own_deadline_s(task) -> float`: for a verifier that stops what it judges by clocks of its own and always ends by itself:
+  seconds that this takes at the very most. A pool then kills it only after these, and counts that as our failure.
+- `built_on`: names of further packages whose sources decide its scores; `version_of` hashes them, too.
 - `reasons`: the reason codes it may give; `value_range`: the lowest and highest value it may give, (0, 1) if it does not say.
   Either may be a method of the task.
 - `effects`: what it does outside its process, of `files`, `network` and `processes`; nothing if it does not say.
@@ -56,8 +62,13 @@ class LoadedVerifier:
     check: Callable[[Task], str | None] | None = None
     requires: Callable[[Task], Iterable[str]] | None = None
     prepare: Callable[[], None] | None = None
+    needs_s: Callable[[Task], float] | None = None
+    verifiable: bool = True
     reasons: frozenset[str] | Callable[[Task], Iterable[str]] | None = None
     """Reason codes it declares; None where it did not say."""
+    own_deadline: Callable[[Task], float] | None = None
+    """Where the verifier keeps its own deadlines: the second after which it is itself at fault."""
+    built_on: tuple[str, ...] = ()
     value_range: tuple[float, float] | Callable[[Task], tuple[float, float]] = (0.0, 1.0)
     effects: frozenset[str] = frozenset()
     """What it declares to do outside its process; of EFFECTS."""
@@ -83,6 +94,11 @@ class LoadedVerifier:
         if task.verifier_args and self.arguments is None:
             return f"verifier {self.name!r} declares no verifier_args, and the task gives {', '.join(map(repr, task.verifier_args))}"
         return None
+
+    def deadline_s(self, task: Task) -> float:
+        """Seconds it may take, as it says itself; 0 where the pool's own deadline will do."""
+        asked = [float(function(task)) for function in (self.needs_s, self.own_deadline) if function is not None]
+        return max(asked, default=0.0)
 
     def required_verifiers(self, task: Task) -> tuple[str, ...]:
         return () if self.requires is None else tuple(self.requires(task))
@@ -126,6 +142,10 @@ def adapt(name: str, target: object) -> LoadedVerifier:
         check=getattr(target, "check_task", None),
         requires=getattr(target, "required_verifiers", None),
         prepare=getattr(target, "prepare", None),
+        needs_s=getattr(target, "deadline_s", None),
+        verifiable=bool(getattr(target, "verifiable", True)),
+        own_deadline=getattr(target, "own_deadline_s", None),
+        built_on=tuple(cast(Iterable[str], getattr(target, "built_on", ()))),
         reasons=cast(Any, reasons if reasons is None or callable(reasons) else frozenset(cast(Iterable[str], reasons))),
         value_range=_value_range(name, getattr(target, "value_range", (0.0, 1.0))),
         effects=_effects(name, getattr(target, "effects", ())),

@@ -6,11 +6,8 @@ Built-in names are reserved; a plug-in that claims one is reached by its import 
 
 from __future__ import annotations
 
-import difflib
 import functools
-import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
 import json
 import sys
@@ -18,13 +15,16 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.protocol import LoadedVerifier, adapt
 from rlvr_verifiers.types import Task
 from rlvr_verifiers.wire import task_to_wire
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "rlvr.verifiers"
 
@@ -33,11 +33,15 @@ BUILT_IN: Mapping[str, str] = {
     "code": "rlvr_verifiers.code:Code",
     "exact": "rlvr_verifiers.exact:Exact",
     "format": "rlvr_verifiers.format:Format",
+    "json_schema": "rlvr_verifiers.json_schema:JsonSchema",
+    "judge": "rlvr_verifiers.judge:Judge",
     "math": "rlvr_verifiers.math:Math",
     "multi": "rlvr_verifiers.multi:Multi",
     "openai_grader": "rlvr_verifiers.bridges.openai_grader:OpenAIGrader",
     "regex": "rlvr_verifiers.regex:Regex",
     "remote": "rlvr_verifiers.service.remote:Remote",
+    "tool_call": "rlvr_verifiers.tool_call:ToolCall",
+    "tool_env": "rlvr_verifiers.tool_env:ToolEnv",
 }
 
 BRIDGES: Mapping[str, str] = {
@@ -94,14 +98,23 @@ def required_verifiers(task: Task) -> tuple[str, ...]:
     return tuple(names)
 
 
+def is_verifiable(task: Task) -> bool:
+    """Whether no part of the task's score is an opinion (a `judge`'s). Raises VerifierError as `resolve` does."""
+    return all(resolve(name).verifiable for name in required_verifiers(task))
+
+
 def version_of(name: str) -> str:
     """For a run's manifest: distribution, version, and a hash of the sources the verifier is made of.
 
-    The hash covers every Python file of the verifier's top-level package (or its one file), so a change can never go
-    unnoticed; it may move for a change elsewhere in that package. Raises VerifierError as `resolve` does.
+    The hash covers every Python file of the verifier's top-level package (or its one file) and of the packages that it says it
+    is built on, so a change can never go unnoticed; it may move for a change elsewhere in them. Raises VerifierError as
+    `resolve` does.
     """
-    module = _load(name)[1]
-    return f"{_distribution_of(module)} sha256:{_hash_of(_sources_of(module))}"
+    verifier, module = _load(name)
+    files = _sources_of(module)
+    for package in verifier.built_on:
+        files += _sources_of(importlib.import_module(package))
+    return f"{_distribution_of(module)} sha256:{_hash_of(files)}"
 
 
 def summary_of(name: str) -> str:
@@ -156,7 +169,7 @@ def _object_at(name: str, path: str) -> tuple[object, ModuleType]:
     location, separator, attribute = path.rpartition(":")
     if not separator or not location or not attribute:
         raise VerifierError(f"verifier {name!r}: give a registry name, module:name or path/file.py:name")
-    module = _file_module(location) if location.endswith(".py") else importlib.import_module(location)
+    module = file_module(location) if location.endswith(".py") else importlib.import_module(location)
     target: object = module
     for part in attribute.split("."):
         target = getattr(target, part)
@@ -175,6 +188,8 @@ def _target_of(name: str) -> str:
         claims = " and ".join(point.value for point in points)
         raise VerifierError(f"verifier {name!r} is claimed by {claims}; name the one you mean by its import path")
     known = available()
+    import difflib
+
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise VerifierError(
@@ -183,18 +198,22 @@ def _target_of(name: str) -> str:
 
 
 @functools.cache
-def _plug_ins() -> Mapping[str, tuple[importlib.metadata.EntryPoint, ...]]:
-    found: dict[str, tuple[importlib.metadata.EntryPoint, ...]] = {}
-    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+def _plug_ins() -> Mapping[str, tuple[EntryPoint, ...]]:
+    from importlib.metadata import entry_points  # 20 ms, which only plug-ins and versions cost
+
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
         if all(point.value != other.value for other in found.get(point.name, ())):  # an editable install may be listed twice
             found[point.name] = (*found.get(point.name, ()), point)
     return found
 
 
-def _file_module(path: str) -> ModuleType:
+def file_module(path: str) -> ModuleType:
     file = Path(path).expanduser().resolve()
     if not file.is_file():
         raise VerifierError(f"verifier file {path!r} does not exist (looked at {file}); mend the path")
+    import hashlib
+
     name = "rlvr_verifier_file_" + hashlib.sha256(str(file).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     if name in sys.modules:
         return sys.modules[name]
@@ -220,6 +239,8 @@ def _sources_of(module: ModuleType) -> list[Path]:
 
 
 def _hash_of(files: list[Path]) -> str:
+    import hashlib
+
     digest = hashlib.sha256()
     for file in files:
         content = file.read_bytes()
@@ -232,14 +253,13 @@ def _distribution_of(module: ModuleType) -> str:
     top = module.__name__.partition(".")[0]
     if top.startswith("rlvr_verifier_file_"):
         return Path(module.__file__ or "").name
-    distributions = ("rlvr",) if top == "rlvr_verifiers" else importlib.metadata.packages_distributions().get(top, ())
+    from importlib import metadata
+
+    distributions = ("rlvr",) if top == "rlvr_verifiers" else metadata.packages_distributions().get(top, ())
     if not distributions:  # an editable install lists no modules, but its entry point names it
         points = [point for points in _plug_ins().values() for point in points]
         distributions = [p.dist.name for p in points if p.dist is not None and p.module.partition(".")[0] == top]
     try:
-        return (
-            " ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(distributions)))
-            or f"{top} (no version)"
-        )
-    except importlib.metadata.PackageNotFoundError:
+        return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(distributions))) or f"{top} (no version)"
+    except metadata.PackageNotFoundError:
         return f"{top} (not installed)"

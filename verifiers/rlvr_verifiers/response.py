@@ -11,11 +11,12 @@ import re
 from rlvr_verifiers.types import Completion
 
 REASONING_TAGS = ("think", "thinking", "reasoning")
+_REASONING = (*((f"<{tag}>", f"</{tag}>") for tag in REASONING_TAGS), ("[THINK]", "[/THINK]"))
 MAX_SCANNED = 100_000
 """Characters at the end of a completion that are searched for an answer; an answer stands at the end."""
 
 _END_TOKENS = re.compile(
-    r"(?:<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<\|end_of_text\|>|<\|return\|>|<end_of_turn>|<eos>|</s>|<\uff5cend\u2581of\u2581sentence\uff5c>)\s*\Z"
+    r"(?:<\|im_end\|>|<\|endoftext\|>|<\|eot_id\|>|<\|eom_id\|>|<\|eot\|>|<\|end_of_text\|>|<\|return\|>|<end_of_turn>|<eos>|</s>|<\uff5cend\u2581of\u2581sentence\uff5c>)\s*\Z"
 )
 
 
@@ -30,7 +31,11 @@ def turn_text(completion: Completion) -> str | None:
     if completion.messages:
         role = completion.messages[-1].get("role", "assistant")
         return completion.content if role == "assistant" else None
-    text = completion.text
+    return without_end_tokens(completion.text)
+
+
+def without_end_tokens(text: str) -> str:
+    """The text up to the end-of-turn tokens at its very end."""
     while match := _END_TOKENS.search(text, max(0, len(text) - 200)):
         text = text[: match.start()]
     return text
@@ -38,13 +43,12 @@ def turn_text(completion: Completion) -> str | None:
 
 def after_reasoning(text: str) -> str | None:
     """The text behind the last reasoning block; None where a block is still open."""
-    if "<" not in text:
+    if "<" not in text and "[THINK]" not in text and "[/THINK]" not in text:
         return text
     cut = 0
-    for tag in REASONING_TAGS:
-        closing = f"</{tag}>"
+    for opening, closing in _REASONING:
         closed = text.rfind(closing)
-        opened = text.rfind(f"<{tag}>")
+        opened = text.rfind(opening)
         if opened > closed:
             return None
         if closed >= 0:

@@ -112,6 +112,11 @@ class Score:
     seconds: float = 0.0
     """Time spent verifying, from the start of execution, never from queueing."""
 
+    @property
+    def is_opinion(self) -> bool:
+        """Whether a judge's opinion is in it (metric `opinion`, set by verifiers that verify nothing)."""
+        return any(name == "opinion" or name.endswith("/opinion") for name in self.metrics)
+
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 

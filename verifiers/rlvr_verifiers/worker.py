@@ -5,7 +5,8 @@ threads. The channel is a socket of its own, so whatever a verifier prints goes 
 
 Frames in:  {"hello": {...}} once, then {"job": n, "task": {...}, "completions": [{...}, ...]}; several are one group
 Frames out: {"ready": pid} or {"failed": text}; for each job {"job": n, "loading": name} (only where something must be
-imported), {"job": n, "started": clock}, {"job": n, "scores": [{...}, ...]}
+imported), {"job": n, "started": clock} (with deadline_s where the verifier asks for more time, own_deadline_s where it keeps its
+own), {"job": n, "scores": [{...}, ...]}
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ class _Worker:
         except (Exception, SystemExit) as error:  # VerifierError, or a plug-in's required_verifiers
             scores = [failure(task.verifier, error)] * len(completions)
         else:
-            self._say({"job": job, "started": time.monotonic()})
+            deadlines = _deadlines(verifier, task, len(completions))
+            self._say({"job": job, "started": time.monotonic(), **deadlines})
             self._flush()  # written before the verifier runs: its clock starts here
             if len(completions) == 1:
                 scores = [run_verifier(verifier, task, completions[0], self._wait)]
@@ -178,6 +180,16 @@ class _Worker:
                 return None
             self._frames.extend(self._buffer.feed(data))
         return self._frames.popleft()
+
+
+def _deadlines(verifier: LoadedVerifier, task: Task, completions: int) -> dict[str, float]:
+    """Where the verifier says how long it may take; nothing where it cannot say, because judging will say why, and soon."""
+    try:
+        asked = verifier.deadline_s(task)
+        own = {} if verifier.own_deadline is None else {"own_deadline_s": completions * float(verifier.own_deadline(task))}
+    except Exception:
+        return {}
+    return {"deadline_s": completions * asked, **own} if asked > 0 else own
 
 
 def _prepared(verifier: LoadedVerifier) -> None:

@@ -11,26 +11,22 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from rlvr_tasks.answer_forms import exact_integer, exact_text, stated
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.mapping import Template
-from rlvr_tasks.procedural import ProceduralTasks
+from rlvr_tasks.procedural import ProceduralTasks, Side, side_of
 from rlvr_tasks.sources.problems import KINDS, Draw, Numbers
 from rlvr_verifiers.types import Message, Task
 
-EVAL_SHARE = 0.2
-"""Share of all problems that is held out."""
 TRIES = 2_000
 """Draws for one new problem before the space counts as used up."""
 
 DEFAULT_TEMPLATE = '{question}\nEnd with "Answer: " and the result.'
 BOXED_TEMPLATE = "{question}\nPut the result in \\boxed{{}}."
-
-Side = Literal["train", "eval"]
 
 
 def arithmetic(
@@ -102,8 +98,7 @@ def _distinct(names: Sequence[str], size: int, split: Side, seed: int, numbers: 
 
 def _side(name: str, draw: Draw) -> Side:
     """The side of a problem. Order does not count, so 13 + 29 and 29 + 13 are on one side."""
-    key = _key(name, tuple(sorted(draw)))
-    return "eval" if int(key[:8], 16) < EVAL_SHARE * 2**32 else "train"
+    return side_of(_key(name, tuple(sorted(draw))))
 
 
 def _key(name: str, draw: Draw) -> str:

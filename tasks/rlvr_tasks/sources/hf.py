@@ -30,7 +30,7 @@ def hf(
     convert = column_mapping(
         default_data_source=name.rstrip("/").rsplit("/", 1)[-1].split(".")[0], default_split=split.split("[")[0], **mapping
     )
-    rows = _load(name, config, split, revision, origin)
+    rows = hub_rows(name, config, split, revision, origin)
     drop = mapping.get("unreadable_golds") == "drop"
     return tasks_from_rows(_numbered(rows, origin), convert, origin, drop_unreadable=drop)
 
@@ -40,7 +40,8 @@ def _numbered(rows: Sequence[Mapping[str, Any]], origin: str) -> Iterator[Row]:
         yield f"{origin}:{number}", rows[number]
 
 
-def _load(name: str, config: str | None, split: str, revision: str | None, origin: str) -> Sequence[Mapping[str, Any]]:
+def hub_rows(name: str, config: str | None, split: str, revision: str | None, origin: str) -> Sequence[Mapping[str, Any]]:
+    """Rows of a hub data set or a local file or folder; `origin` names it in the TaskError of what cannot be loaded."""
     datasets: Any = importlib.import_module("datasets")  # seconds to import, and only this source needs it
     arguments: dict[str, Any] = {"path": name, "name": config, "revision": revision}
     local = Path(name).expanduser()

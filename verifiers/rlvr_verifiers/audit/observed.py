@@ -6,21 +6,19 @@ Where the kernel has Landlock, the process can write nowhere else and open no TC
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import json
 import os
 import sys
 from collections.abc import Awaitable
 
-from rlvr_sandbox import landlock
+from rlvr_sandbox import kernel, landlock
 from rlvr_verifiers.audit.attacks import CANARY
 from rlvr_verifiers.effects import Effect, watch
 from rlvr_verifiers.protocol import as_score
 from rlvr_verifiers.registry import required_verifiers, resolve
 from rlvr_verifiers.types import Completion, Score, Task
 
-_PR_SET_NO_NEW_PRIVS = 38
 _log = -1
 """Opened before the walls close, since it lies outside them."""
 
@@ -72,6 +70,20 @@ def _confine(folder: str, log: str) -> int:
     os.chdir(folder)
     abi = landlock.version()
     if abi:
-        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        landlock.restrict(abi, readable=["/"], writable=[folder], devices=["/dev/null"])
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        held = _up_to_two_in_a_row()
+        free = held[-2]
+        for descriptor in held[-2:]:
+            os.close(descriptor)
+        kernel.make(landlock.restrict(abi, readable=["/"], writable=[folder], devices=["/dev/null"], free=free))
+        for descriptor in held[:-2]:
+            os.close(descriptor)
     return _log
+
+
+def _up_to_two_in_a_row() -> list[int]:
+    """Descriptors opened in the lowest free places, the last two side by side: where Landlock's own will be."""
+    held = [os.open("/dev/null", os.O_RDONLY), os.open("/dev/null", os.O_RDONLY)]
+    while held[-1] != held[-2] + 1:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+    return held

@@ -1,7 +1,8 @@
 """Whether an answer is the expected one. Runs in the trusted process, on plain built-in values that the codec made.
 
 Types count: True is not 1, a list is not a tuple, "1" is not 1. Integers and floats are both numbers and compared by value,
-exactly unless the task gives a tolerance. NaN equals an expected NaN and nothing else.
+exactly unless the task gives a tolerance, which is for fractions: two integers are always compared exactly. NaN equals an
+expected NaN and nothing else.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import math
 import re
 import reprlib
 from typing import Any, cast
+
+from rlvr_verifiers.arguments import clip
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})(?:[eE][+-]?\d{1,4})?")
 _SEQUENCES = (list, tuple)
@@ -52,7 +55,7 @@ def _same_number(expected: float, actual: float, tolerance: float) -> bool:
         return actual != actual
     if expected == actual:
         return True
-    if not tolerance:
+    if not tolerance or (isinstance(expected, int) and isinstance(actual, int)):
         return False
     try:
         wanted, got = float(expected), float(actual)
@@ -97,20 +100,34 @@ def _lines(text: str) -> list[str]:
 
 
 def _same_words(expected: list[str], actual: list[str], tolerance: float) -> bool:
-    return len(expected) == len(actual) and all(
-        wanted == got
-        or (
-            _NUMBER.fullmatch(wanted) is not None
-            and _NUMBER.fullmatch(got) is not None
-            and _same_number(float(wanted), float(got), tolerance)
-        )
-        for wanted, got in zip(expected, actual, strict=True)
-    )
+    if len(expected) != len(actual):
+        return False
+    for wanted, got in zip(expected, actual, strict=True):
+        if wanted == got:
+            continue
+        first, second = _number(wanted), _number(got)
+        if first is None or second is None or not _same_number(first, second, tolerance):
+            return False
+    return True
+
+
+def _number(word: str) -> float | None:
+    """An integer where it is spelt as one."""
+    if _NUMBER.fullmatch(word) is None:
+        return None
+    return int(word) if word.lstrip("+-").isdecimal() else float(word)
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 120
+_REPR.maxlong = 60
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxfrozenset = _REPR.maxdict = 12
+_REPR.maxlevel = 5
 
 
 def shown(value: object) -> str:
-    """The value in a few words, for explanations; never slow and never an exception."""
+    """The value on one line of ASCII-safe Python, cut in the middle; never slow and never an exception."""
     try:
-        return reprlib.repr(value)
+        return clip(_REPR.repr(value), 240)
     except ValueError:  # an integer with more digits than Python prints
         return f"a very large {type(value).__name__}"

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import cast
 
-from rlvr_sandbox import Box, Outcome, Program, Result, Sandbox, SandboxError
+from rlvr_sandbox import Lender, LentBox, Outcome, Program, Result, SandboxError
 from rlvr_verifiers.code.answer import Gold, StdioCase
 from rlvr_verifiers.code.asserts import FunctionCase
 from rlvr_verifiers.code.compare import Rules, same, same_output, shown
@@ -60,7 +60,7 @@ class _Tally:
         )
 
 
-def judge(sandbox: Sandbox, gold: Gold, source: str, *, rules: Rules, every_case: bool, seed: bytes) -> Verdict:
+def judge(sandbox: Lender, gold: Gold, source: str, *, rules: Rules, every_case: bool, seed: bytes) -> Verdict:
     """Stops at the first failure unless `every_case`. `seed` orders the cases. Raises SandboxError where a box failed us."""
     if gold.check:
         return _judge_check(sandbox, gold, source)
@@ -91,7 +91,7 @@ def _reason(outcome: Outcome | Result) -> str:
 # -- functions ------------------------------------------------------------------------------------------------------------
 
 
-def _judge_calls(sandbox: Sandbox, gold: Gold, source: str, order: Sequence[int], rules: Rules, every_case: bool) -> Verdict:
+def _judge_calls(sandbox: Lender, gold: Gold, source: str, order: Sequence[int], rules: Rules, every_case: bool) -> Verdict:
     """All cases in one box, so that a program may keep state, and one that changes its mind does not get away with it."""
     tally = _Tally(len(order))
     with sandbox.open(_program(gold, source)) as box:
@@ -119,14 +119,14 @@ def _problem(gold: Gold, number: int, case: FunctionCase, outcome: Outcome, rule
     named = [f"{name}={shown(value)}" for name, value in case.kwargs.items()]
     asked = f"case {number + 1}: {gold.entry_point}({', '.join([*map(shown, case.args), *named])})"
     if outcome.status != "ok":
-        return f"{asked}: {outcome.message}"
-    return f"{asked} returned {shown(outcome.value)}, not {shown(case.expected)}"
+        return f"{asked}: expected {shown(case.expected)}, got {outcome.message}"
+    return f"{asked}: expected {shown(case.expected)}, got {shown(outcome.value)}"
 
 
 # -- programs -------------------------------------------------------------------------------------------------------------
 
 
-def _judge_stdio(sandbox: Sandbox, gold: Gold, source: str, order: Sequence[int], every_case: bool) -> Verdict:
+def _judge_stdio(sandbox: Lender, gold: Gold, source: str, order: Sequence[int], every_case: bool) -> Verdict:
     """A fresh box for each case; the wall limit is one budget for all of them, or each case would be worth a stall."""
     tally = _Tally(len(order))
     program = _program(gold, source)
@@ -139,17 +139,22 @@ def _judge_stdio(sandbox: Sandbox, gold: Gold, source: str, order: Sequence[int]
         if result.status == "ok" and same_output(case.stdout, result.stdout, gold.tolerance):
             tally.passed += 1
             continue
+        asked = f"case {number + 1}: input {shown(_text(case.stdin))}: expected {shown(case.stdout)}"
         if result.status == "ok":
-            got = result.stdout[:200].decode("utf-8", "replace")
-            tally.fail("mismatch", f"case {number + 1}: printed {shown(got)}, not {shown(case.stdout)}")
+            tally.fail("mismatch", f"{asked}, got {shown(_text(result.stdout))}")
         else:
-            tally.fail(_reason(result), f"case {number + 1}: {result.message}")
+            tally.fail(_reason(result), f"{asked}, got {result.message}")
         if not every_case or budget <= 0:
             break
     return tally.verdict()
 
 
-def _run_case(sandbox: Sandbox, program: Program, case: StdioCase, budget: float) -> Result:
+def _text(data: bytes) -> str:
+    """As much of it as can be shown."""
+    return data[:1000].decode("utf-8", "replace")
+
+
+def _run_case(sandbox: Lender, program: Program, case: StdioCase, budget: float) -> Result:
     limits = program.limits
     one = min(budget, limits.case_wall_s or budget)
     return sandbox.run_now(
@@ -160,7 +165,7 @@ def _run_case(sandbox: Sandbox, program: Program, case: StdioCase, budget: float
 # -- tests that are code --------------------------------------------------------------------------------------------------
 
 
-def _judge_check(sandbox: Sandbox, gold: Gold, source: str) -> Verdict:
+def _judge_check(sandbox: Lender, gold: Gold, source: str) -> Verdict:
     """The test in one box, the program in another, and between them only calls and answers by value."""
     tally = _Tally(1)
     program = _program(gold, source)
@@ -176,17 +181,19 @@ def _judge_check(sandbox: Sandbox, gold: Gold, source: str) -> Verdict:
     return tally.verdict()
 
 
-def _mediate(box: Box, checker: Box, tally: _Tally, name: str) -> Outcome:
+def _mediate(box: LentBox, checker: LentBox, tally: _Tally, name: str) -> Outcome:
     """Carries each call over and each answer back until the test has a result. Returns the program's last outcome."""
     outcome = Outcome(status="ok")
     raised = False
+    asked = f"{name} was not called"
     while True:
         message = checker.next_message()
         match message:
             case ("call", int(number), args, kwargs):
+                asked = f"last {name}({', '.join([*map(shown, args), *(f'{key}={shown(item)}' for key, item in kwargs.items())])})"
                 outcome = box.call(args, kwargs)
                 if outcome.status in _CANNOT_GO_ON or outcome.error_type == "early_exit":
-                    tally.fail(_reason(outcome), outcome.message)
+                    tally.fail(_reason(outcome), f"{asked}: {outcome.message}")
                     return outcome
                 raised = outcome.status != "ok"
                 _answer(checker, number, outcome)
@@ -195,21 +202,22 @@ def _mediate(box: Box, checker: Box, tally: _Tally, name: str) -> Outcome:
                 return outcome
             case ("failed", 0, str(kind), str(text)):
                 if raised:
-                    tally.fail(_reason(outcome), outcome.message)
+                    tally.fail(_reason(outcome), f"{asked}: {outcome.message}")
                 else:
-                    last = f"; {name} had last returned {shown(outcome.value)}"
-                    tally.fail("mismatch", f"the check failed with {kind}: {text}{last}")
+                    returned = "" if asked.endswith("called") else f" returned {shown(outcome.value)}"
+                    tally.fail("mismatch", f"the check failed with {kind}{f': {text}' if text else ''}; {asked}{returned}")
                 return outcome
             case None:
-                if checker.outcome.status == "timeout":
-                    tally.fail("timeout", f"the check {checker.outcome.message}")
+                # Right programs are known to pass the check, so what this one sent made it run out of its limits.
+                if checker.outcome.status in ("timeout", "memory", "output_limit"):
+                    tally.fail(checker.outcome.status, f"the check, after {asked}: {checker.outcome.message}")
                     return outcome
                 raise SandboxError(f"the box of the check ended with {checker.outcome.status}: {checker.outcome.message}")
             case _:
                 raise SandboxError("the box of the check does not follow the protocol")
 
 
-def _answer(checker: Box, number: int, outcome: Outcome) -> None:
+def _answer(checker: LentBox, number: int, outcome: Outcome) -> None:
     if outcome.status == "ok":
         checker.send("returned", number, outcome.value)
     elif outcome.status == "bad_value":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import secrets
 from collections import Counter
 
@@ -14,11 +15,15 @@ from rlvr_verifiers.code.compare import Rules
 from rlvr_verifiers.code.extract import program_of
 from rlvr_verifiers.code.judge import Verdict, judge
 from rlvr_verifiers.errors import VerifierError
+from rlvr_verifiers.protocol import MAX_EXPLANATION
 from rlvr_verifiers.response import MAX_SCANNED, final_text
 from rlvr_verifiers.types import Completion, Score, Task
 
-_SALT = secrets.token_bytes(16)
-"""Of this process. The order of cases depends on it, so that a program cannot count on one, and is the same each time."""
+SEED_VARIABLE = "RLVR_CODE_SEED"
+_SALT = os.environ.get(SEED_VARIABLE, "").encode() or secrets.token_bytes(16)
+"""The order of cases depends on it, so that a program cannot count on one. A run names its own, so that it can be repeated."""
+_RETRY_S = 300.0
+"""For getting boxes, twice: from a machine that swaps or is being suspended, or from a service that is busy."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +39,12 @@ class Code:
         {"ok", "mismatch", "error", "early_exit", "bad_value", "timeout", "memory", "output_limit", "crash"}
         | {"no_answer", "truncated", "too_large", "sandbox_error"}
     )
+
+    built_on = ("rlvr_sandbox",)
+
+    def own_deadline_s(self, task: Task) -> float:
+        """Programs are stopped by the limits of their task; only we can make it take longer than two tries of these."""
+        return 2 * read_answer(task.answer).limits.wall_s + _RETRY_S
 
     def check_task(self, task: Task) -> str | None:
         options, gold = _options(task), read_answer(task.answer)
@@ -103,7 +114,7 @@ def _score(verdict: Verdict, source: str, fraction: bool) -> Score:
         value=verdict.passed / verdict.cases if fraction else float(passed),
         passed=passed,
         reason=verdict.reason,
-        explanation=clip(verdict.explanation, 500),
+        explanation=clip(verdict.explanation, MAX_EXPLANATION),
         parsed=source,
         metrics=metrics,
     )

@@ -9,7 +9,6 @@ from fractions import Fraction
 
 from rlvr_verifiers.math.tree import (
     Arithmetic,
-    Function,
     Infinity,
     Matrix,
     Negation,
@@ -18,11 +17,9 @@ from rlvr_verifiers.math.tree import (
     PlusMinus,
     Power,
     Product,
-    Quantity,
     Quotient,
-    Root,
-    Sum,
     UnreadableError,
+    rebuilt,
 )
 
 MAX_WRITTEN_EXPONENT = 400
@@ -138,21 +135,9 @@ def signed(node: Node, sign: int) -> Node:
         case PlusMinus(operand):
             inner = signed(operand, sign)
             return inner if sign > 0 else negated(inner)
-        case Sum(terms):
-            return Sum(tuple(signed(term, sign) for term in terms))
-        case Product(factors):
-            return Product(tuple(signed(factor, sign) for factor in factors))
         case Quotient(numerator, denominator):
             return quotient(signed(numerator, sign), signed(denominator, sign))
         case Negation(operand):
             return negated(signed(operand, sign))
-        case Power(operand, exponent):
-            return Power(signed(operand, sign), signed(exponent, sign))
-        case Root(index, radicand):
-            return Root(index, signed(radicand, sign))
-        case Function(name, arguments):
-            return Function(name, tuple(signed(argument, sign) for argument in arguments))
-        case Quantity(value, unit):
-            return Quantity(signed(value, sign), unit)
         case _:
-            return node
+            return rebuilt(node, lambda part: signed(part, sign))

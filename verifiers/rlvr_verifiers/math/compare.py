@@ -9,14 +9,32 @@ from typing import Literal
 
 from rlvr_verifiers.math.exact import UndecidedError
 from rlvr_verifiers.math.policy import DEFAULT, Policy
-from rlvr_verifiers.math.relations import chain_sides, has_letter, inequality, same_relation
+from rlvr_verifiers.math.readings import (
+    as_column,
+    as_point,
+    as_product,
+    as_text,
+    choice_letter,
+    define_one_function,
+    equation,
+    hundredth,
+    in_places,
+    letter_of,
+    on_24_hours,
+    parts,
+    trailing_unit,
+    value_and_unit,
+)
+from rlvr_verifiers.math.relations import chain_sides, inequality, is_calculation, same_relation
 from rlvr_verifiers.math.sets import SetReader
 from rlvr_verifiers.math.tiers import Tiers
 from rlvr_verifiers.math.tree import (
+    Arithmetic,
     BaseNumber,
     Binding,
     Choice,
     Collection,
+    Function,
     Infinity,
     Matrix,
     Node,
@@ -33,9 +51,10 @@ from rlvr_verifiers.math.tree import (
     Symbol,
     Text,
     UnreadableError,
+    children,
+    has_letter,
 )
-from rlvr_verifiers.math.units import normal_unit
-from rlvr_verifiers.math.words import normal_text
+from rlvr_verifiers.math.units import same_unit
 
 Verdict = Literal["ok", "mismatch", "type_mismatch", "hedge"]
 
@@ -60,7 +79,7 @@ def compare(gold: Node, answer: Node, policy: Policy = DEFAULT) -> Verdict:
     if (
         isinstance(answer, Collection)
         and answer.alternatives
-        and not isinstance(gold, Collection)
+        and not isinstance(gold, Collection | SetOperation)
         and not inequality(answer)
     ):
         # "1/2 or 0.5" says one thing twice; "1/2 or 1/3" is a hedge.
@@ -70,23 +89,12 @@ def compare(gold: Node, answer: Node, policy: Policy = DEFAULT) -> Verdict:
 
 def check_value(node: Node) -> None:
     """Raises UnreadableError (`unparsed`) where some part of the tree has no value, such as 1/0."""
-    match node:
-        case Quantity(value, _) | Binding(_, value) | Choice(_, value):
-            check_value(value)
-        case Collection(parts) | Sequence(_, parts) | Ratio(parts) | Relation(parts, _):
-            for part in parts:
-                check_value(part)
-        case SetOperation(_, left, right):
-            check_value(left)
-            check_value(right)
-        case Matrix(rows):
-            for row in rows:
-                for entry in row:
-                    check_value(entry)
-        case Infinity() | Text() | Reals() | BaseNumber() | Number() | Symbol():
-            pass
-        case _:
+    if isinstance(node, Arithmetic):
+        if not isinstance(node, Infinity):
             Tiers().check(node)
+        return
+    for part in children(node):
+        check_value(part)
 
 
 class _Comparison:
@@ -118,9 +126,9 @@ class _Comparison:
             case (Ratio(), _) | (_, Ratio()):
                 return self._ratios(gold, answer)
             case (Text(), Symbol()) | (Symbol(), Text()):
-                return _judged(_as_text(gold) == _as_text(answer))
+                return _judged(as_text(gold) == as_text(answer))
             case (Text(), Product() | Power()) | (Product() | Power(), Text()):
-                return self._values(_as_product(gold), _as_product(answer))
+                return self._values(as_product(gold), as_product(answer))
             case (BaseNumber(), BaseNumber()) | (Text(), Text()) | (Infinity(), Infinity()):
                 return _judged(gold == answer)
             case BaseNumber(digits, _), Number(value):
@@ -139,11 +147,24 @@ class _Comparison:
                 return self._sequences(gold, answer)
             case Collection(), Collection():
                 return self._collections(gold, answer)
+            case (Sequence("()"), Collection()) | (Collection(), Sequence("()")):
+                point, other = as_point(gold), as_point(answer)
+                if isinstance(point, Sequence) and isinstance(other, Sequence):
+                    return self._sequences(point, other)
+                return "type_mismatch"
             case Matrix(), Matrix():
-                shape = [len(row) for row in gold.rows] == [len(row) for row in answer.rows]
-                return _judged(shape and all(map(self._in_order, gold.rows, answer.rows)))
+                return self._matrices(gold, answer)
+            case (Matrix(), Sequence() | Function()) | (Sequence() | Function(), Matrix()):
+                column, other = as_column(gold), as_column(answer)
+                if isinstance(column, Matrix) and isinstance(other, Matrix):
+                    return self._matrices(column, other)
+                return "type_mismatch"
             case _:
                 return self._values(gold, answer)
+
+    def _matrices(self, gold: Matrix, answer: Matrix) -> Verdict:
+        shape = [len(row) for row in gold.rows] == [len(row) for row in answer.rows]
+        return _judged(shape and all(map(self._in_order, gold.rows, answer.rows)))
 
     # -- values ---------------------------------------------------------------------------------------------------
 
@@ -180,7 +201,7 @@ class _Comparison:
     # -- names, letters, relations --------------------------------------------------------------------------------
 
     def _choices(self, gold: Node, answer: Node) -> Verdict:
-        gold_letter, letter = _letter(gold), _letter(answer)
+        gold_letter, letter = choice_letter(gold), choice_letter(answer)
         if gold_letter and letter:
             return _judged(gold_letter == letter)
         return self.verdict(
@@ -190,17 +211,19 @@ class _Comparison:
     def _bindings(self, gold: Node, answer: Node) -> Verdict:
         match gold, answer:
             case Binding(name, value), Binding(other, found):
-                if name == other:
+                if name == other or define_one_function(name, other):
                     return self.verdict(value, found)
                 if not (has_letter(value) or has_letter(found)):
                     return "mismatch"
-                return self._relations(_equation(gold), _equation(answer))
+                return self._relations(equation(gold), equation(answer))
             case Binding(name, Sequence() as values), Collection() if name[0] == "(":
-                return self.verdict(values, _in_places(name, answer) or answer)
+                return self.verdict(values, in_places(name, answer) or answer)
+            case Collection(), Binding(name, Sequence() as values) if name[0] == "(":
+                return self.verdict(in_places(name, gold) or gold, values)
             case Binding(), Relation() if set(answer.signs) == {"="}:
-                return self._relations(_equation(gold), answer)
-            case Relation(), Binding() if set(gold.signs) == {"="} and not _calculation(gold):
-                return self._relations(gold, _equation(answer))
+                return self._relations(equation(gold), answer)
+            case Relation(), Binding() if set(gold.signs) == {"="} and not is_calculation(gold):
+                return self._relations(gold, equation(answer))
             case Binding(_, value), _:
                 return self.verdict(value, answer)
             case _, Binding(_, value):
@@ -209,13 +232,13 @@ class _Comparison:
                 raise AssertionError
 
     def _relations(self, gold: Node, answer: Node) -> Verdict:
-        if isinstance(gold, Relation) and _calculation(gold):
+        if isinstance(gold, Relation) and is_calculation(gold):
             return self.verdict(gold.sides[-1], answer)
         if isinstance(gold, Relation) and isinstance(answer, Relation):
             if inequality(gold) and inequality(answer):
                 try:
                     reader = SetReader(self._tiers.real_value)
-                    return _judged(reader.read(gold) == reader.read(answer) and _letter_of(gold) == _letter_of(answer))
+                    return _judged(reader.read(gold) == reader.read(answer) and letter_of(gold) == letter_of(answer))
                 except UndecidedError:
                     pass
             return _judged(same_relation(gold, answer, self._tiers))
@@ -242,13 +265,13 @@ class _Comparison:
 
     def _quantities(self, gold: Node, answer: Node) -> Verdict:
         """Units must agree where both are given; nothing is converted."""
-        gold_value, gold_unit = _value_and_unit(gold)
-        value, unit = _value_and_unit(answer)
+        gold_value, gold_unit = value_and_unit(gold)
+        value, unit = value_and_unit(answer)
         if gold_unit and not unit:
-            value, unit = _trailing_unit(value, gold_unit)
+            value, unit = trailing_unit(value, gold_unit)
         elif unit and not gold_unit:
-            gold_value, gold_unit = _trailing_unit(gold_value, unit)
-        if unit == gold_unit:
+            gold_value, gold_unit = trailing_unit(gold_value, unit)
+        if same_unit(gold_unit, unit):
             return self.verdict(gold_value, value)
         if (gold_unit and unit) or (gold_unit and self._policy.units == "required"):
             return "mismatch"
@@ -262,7 +285,7 @@ class _Comparison:
         share = policy == "either" and not gold_is_percent and isinstance(gold, Number) and 0 < abs(gold.value) <= 1
         if policy == "number" or (number == "ok" and not share):
             return number
-        return self.verdict(_hundredth(gold), answer) if gold_is_percent else self.verdict(gold, _hundredth(answer))
+        return self.verdict(hundredth(gold), answer) if gold_is_percent else self.verdict(gold, hundredth(answer))
 
     def _ratios(self, gold: Node, answer: Node) -> Verdict:
         match gold, answer:
@@ -282,7 +305,9 @@ class _Comparison:
         if len(gold.parts) != len(answer.parts) or (gold.half and answer.half and gold.half != answer.half):
             return "mismatch"
         if (gold.clock and answer.clock) or gold.half or answer.half:
-            return _judged(self._in_order(gold.parts, answer.parts))
+            one_half = bool(gold.half) != bool(answer.half)
+            same = self._in_order(gold.parts, answer.parts)
+            return _judged(same or (one_half and self._in_order(on_24_hours(gold), on_24_hours(answer))))
         first, other = gold.parts[0], answer.parts[0]
         pairs = zip(gold.parts[1:], answer.parts[1:], strict=True)
         return _judged(all(self._tiers.equal(Product((first, two)), Product((other, one))) for one, two in pairs))
@@ -304,7 +329,7 @@ class _Comparison:
         if gold.operator != answer.operator:
             return "mismatch"
         if gold.operator == "union":
-            return self._in_any_order(_parts(gold), _parts(answer))
+            return self._in_any_order(parts(gold), parts(answer))
         return _judged(self._in_order((gold.left, gold.right), (answer.left, answer.right)))
 
     def _sequences(self, gold: Sequence, answer: Sequence) -> Verdict:
@@ -367,77 +392,6 @@ def _unfinished(gold: Node, answer: Node) -> bool:
 
 def _any_form(policy: Policy) -> Policy:
     return policy if policy.form == "any" else dataclasses.replace(policy, form="any")
-
-
-def _calculation(relation: Relation) -> bool:
-    """`6 * 7 = 42`: a chain without letters, whose answer is its last side."""
-    return set(relation.signs) == {"="} and not any(has_letter(side) for side in relation.sides)
-
-
-def _letter(node: Node) -> str:
-    match node:
-        case Choice(letter, _):
-            return letter
-        case Symbol(name) if len(name) == 1 and name.isupper():
-            return name
-        case _:
-            return ""
-
-
-def _letter_of(relation: Relation) -> str:
-    return next((side.name for side in relation.sides if isinstance(side, Symbol)), "")
-
-
-def _equation(node: Node) -> Relation:
-    if isinstance(node, Binding):
-        return Relation((Symbol(node.name), node.value), ("=",))
-    assert isinstance(node, Relation)
-    return node
-
-
-def _value_and_unit(node: Node) -> tuple[Node, str]:
-    return (node.value, node.unit) if isinstance(node, Quantity) else (node, "")
-
-
-def _in_places(names: str, answers: Collection) -> Sequence | None:
-    """`a = 3, b = 4` in the order of `(a,b)`."""
-    values = {item.name: item.value for item in answers.items if isinstance(item, Binding)}
-    order = names[1:-1].split(",")
-    if len(values) != len(answers.items) or sorted(values) != sorted(order):
-        return None
-    return Sequence("()", tuple(values[name] for name in order))
-
-
-def _trailing_unit(node: Node, unit: str) -> tuple[Node, str]:
-    """`5m` read as a product, where the other side says that m is a unit."""
-    if isinstance(node, Product) and len(node.factors) == 2:
-        number, letter = node.factors
-        if isinstance(number, Number) and isinstance(letter, Symbol) and normal_unit([letter.name.casefold()]) == unit:
-            return number, unit
-    return node, ""
-
-
-def _hundredth(node: Node) -> Node:
-    if isinstance(node, Number):
-        return Number(node.value / 100, "decimal" if node.written != "quotient" else "quotient")
-    return Quotient(node, Number(Fraction(100)))
-
-
-def _parts(node: Node) -> tuple[Node, ...]:
-    if isinstance(node, SetOperation) and node.operator == "union":
-        return (*_parts(node.left), *_parts(node.right))
-    return (node,)
-
-
-def _as_text(node: Node) -> str:
-    return node.text if isinstance(node, Text) else normal_text(node.name) if isinstance(node, Symbol) else ""
-
-
-def _as_product(node: Node) -> Node:
-    """`cx` where the other side is `c x`."""
-    if isinstance(node, Text) and node.letters:
-        return Product(tuple(Symbol(letter) for letter in node.letters))
-    return node
 
 
 def _judged(same: bool) -> Verdict:

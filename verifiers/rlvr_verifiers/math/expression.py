@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rlvr_verifiers.math.application import DEGREE_IN_RADIANS, Applications
 from rlvr_verifiers.math.build import decimal, integer, negated, operands, power, product, quotient, repeating
-from rlvr_verifiers.math.functions import INVERSE, OF_SEVERAL, function_name, function_prefix
+from rlvr_verifiers.math.functions import function_name
 from rlvr_verifiers.math.lex import DEGREE, Token
-from rlvr_verifiers.math.numerals import Numerals
 from rlvr_verifiers.math.tree import (
     Collection,
     Function,
     Infinity,
     Matrix,
     Node,
-    Number,
     PlusMinus,
     Power,
     Product,
-    Quotient,
     Reals,
     Root,
     Sequence,
@@ -31,31 +29,24 @@ from rlvr_verifiers.math.units import is_unit_word
 
 MAX_DEPTH = 40
 """Nested brackets, fractions, roots and exponents."""
-MAX_ENTRIES = 64
-"""Of a matrix."""
 
 _LETTERS = """alpha beta gamma Gamma delta Delta epsilon zeta eta theta Theta iota kappa lambda Lambda mu nu xi Xi pi rho sigma
 Sigma tau upsilon phi Phi chi psi Psi omega Omega ell hbar"""
 GREEK = frozenset(_LETTERS.split())
-INFINITIES = frozenset(("infinity", "inf", "oo", "Infinity", "infty"))
 SETS = (Sequence, Collection, Reals, SetOperation)
-_MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "smallmatrix", "array"])
-_DECORATIONS = frozenset(
-    (r"\overline", r"\overrightarrow", r"\vec", r"\hat", r"\bar", r"\tilde", r"\widehat", r"\overleftrightarrow")
-)
+_VECTORS = frozenset((r"\vec", r"\hat", r"\widehat"))
+_SEGMENTS = frozenset((r"\overline", r"\overrightarrow", r"\bar", r"\tilde", r"\overleftrightarrow"))
 _NAMED_SHAPES = frozenset((r"\angle", r"\triangle"))
-_STARTS = frozenset((r"\frac", r"\sqrt", r"\boxed", r"\binom", r"\lfloor", r"\lceil", r"\begin", r"\infty"))
-_JOINING = frozenset(("and", "or", "AND", "OR", "And", "Or", "union"))
+_STARTS = frozenset((r"\frac", r"\sqrt", r"\boxed", r"\binom", r"\lfloor", r"\lceil", r"\begin", r"\infty", *_VECTORS))
+_JOINING = frozenset(("and", "or", "AND", "OR", "And", "Or", "union", "to"))
 _CLOSINGS = {r"\lfloor": (r"\rfloor", "floor"), r"\lceil": (r"\rceil", "ceil")}
-_DEGREE_IN_RADIANS = Quotient(Symbol("pi"), integer(180))
 
 
-class Expressions(Numerals):
+class Expressions(Applications):
     def __init__(self, found: list[Token]) -> None:
         super().__init__(found)
         self._depth = 0
         self._bars = 0  # of absolute values that are open
-        self._angles = 0  # arguments of functions that are open: a degree sign in them is a factor and no unit
         self._plus_minus = False
 
     # -- sums and products ----------------------------------------------------------------------------------------
@@ -117,12 +108,12 @@ class Expressions(Numerals):
             return self._word_is_factor(token)
         if token.kind == "command":
             text = token.text
-            if text in _NAMED_SHAPES or text in _DECORATIONS:
+            if text in _NAMED_SHAPES or text in _SEGMENTS:
                 return False
             return text in _STARTS or text[1:] in GREEK or function_name(text) is not None
         if token.kind == "number":  # `n 2^n`, but not `2 3`
             before = self._tokens[self._position - 1]
-            return before.kind in ("word", "command") or before.text == "}"
+            return before.kind in ("word", "command") or before.text in ("}", "!")
         if token.kind != "mark":
             return False
         return token.text in ("(", "{") or (token.text == "|" and not self._bars)
@@ -137,7 +128,7 @@ class Expressions(Numerals):
         if word in _JOINING or name is not None:
             return False
         attached = self._position > 0 and self._tokens[self._position - 1].end == token.start
-        return attached and not is_unit_word(word, known=True) and (len(word) <= 3 or word.startswith("pi"))
+        return attached and not is_unit_word(word) and (len(word) <= 3 or word.startswith("pi"))
 
     # -- powers ---------------------------------------------------------------------------------------------------
 
@@ -167,7 +158,7 @@ class Expressions(Numerals):
                     raise UnreadableError("a double factorial")
                 node = Function("factorial", operands(node))
             elif self._angles and self._take(DEGREE, "degrees"):
-                node = Product((*operands(node), _DEGREE_IN_RADIANS))
+                node = Product((*operands(node), DEGREE_IN_RADIANS))
             else:
                 return node
 
@@ -197,115 +188,7 @@ class Expressions(Numerals):
         self._depth -= 1
         return node
 
-    # -- names and functions --------------------------------------------------------------------------------------
-
-    def _letters(self, token: Token) -> Node:
-        word = token.text
-        if len(word) == 1:
-            return self._name(word)
-        if word == "pi":
-            return Symbol(word)
-        if word in INFINITIES:
-            return Infinity()
-        if word == "sqrt":
-            return Root(2, *operands(self._argument(whole_number=True)))
-        name = function_name(word)
-        if name is not None and self._applies(name):
-            return self._function(name)
-        length = 2 if word.startswith("pi") else function_prefix(word) or (1 if len(word) <= 4 else 0)
-        if not length or is_unit_word(word, known=True):
-            raise UnreadableError(f"{word[:40]!r} is not part of an expression")
-        self._position -= 1  # `ab` is a product: one letter now, the rest is a factor of its own, whose exponent is its own
-        self._split(length)
-        return self._letters(self._next())
-
-    def _name(self, letter: str) -> Symbol:
-        name = letter
-        if self._at("_"):
-            self._position += 1
-            name += "_" + self._subscript()
-        while self._take("'"):
-            name += "'"
-        return Symbol(name)
-
-    def _subscript(self) -> str:
-        if not self._take("{"):
-            token = self._next()
-            if token.kind not in ("number", "word", "text"):
-                self._position -= 1
-                raise self._unexpected()
-            if token.kind != "text" and len(token.text) > 1:  # `x_10` is x_1 0 to TeX; whoever writes it means x_{10}
-                return token.text
-            return token.text.strip()
-        texts: list[str] = []
-        while not self._at("}"):
-            token = self._next()
-            if token.kind not in ("number", "word", "text") and token.text not in ("+", "-", ","):
-                raise UnreadableError(f"the subscript {token.text[:40]!r}")
-            texts.append(token.text.strip())
-        self._position += 1
-        return "".join(texts)
-
-    def _applies(self, name: str, ahead: int = 0) -> bool:
-        """Whether a word is a function here: `min(2, 3)`, but not the minutes of `90 min`."""
-        return name not in OF_SEVERAL or self._peek(ahead).text in ("(", "{")
-
-    def _function(self, name: str) -> Node:
-        exponent = base = None
-        while True:
-            if self._at("^"):
-                self._position += 1
-                exponent = self._exponent()
-            elif self._at("_") and name == "log":
-                self._position += 1
-                base = self._argument()
-            else:
-                break
-        node = self._applied(name, base)
-        if exponent is None:
-            return node
-        if exponent == integer(-1) and name in INVERSE and isinstance(node, Function):
-            return Function(INVERSE[name], node.arguments)
-        return Power(*operands(node, exponent))
-
-    def _applied(self, name: str, base: Node | None) -> Node:
-        if name in OF_SEVERAL:
-            if not self._at("(", "{"):
-                raise UnreadableError(f"{name} without its arguments in brackets")
-            group = self._bracketed(self._next().text, several=True)
-            return Function(name, operands(*(group.items if isinstance(group, Sequence | Collection) else (group,))))
-        (argument,) = operands(self._function_argument())
-        if name == "exp":
-            return Power(Symbol("e"), argument)
-        if name in ("log", "lg"):
-            return Function("log", (argument, *operands(base or integer(10))))
-        return Function(name, (argument,))
-
-    def _function_argument(self) -> Node:
-        r"""A bracketed argument, or the product that follows: `\sin 2x` but `\sin x \cos x`; `\sin 2\pi/3`."""
-        self._angles += 1
-        if self._at("(", "{", "["):
-            node = self._primary()
-            if self._take(DEGREE):
-                node = Product((*operands(node), _DEGREE_IN_RADIANS))
-        else:
-            negative = self._take("-")
-            factors = [self._power()]
-            while not self._at("(", "|") and not self._at_function() and self._starts_factor():
-                factors.append(self._power())
-            node = product(factors)
-            if self._at("/") and self._peek(1).kind == "number" and not _has_letter(node):
-                self._position += 1
-                node = quotient(node, self._primary())
-            node = negated(node) if negative else node
-        self._angles -= 1
-        return node
-
-    def _at_function(self) -> bool:
-        token = self._peek()
-        return token.kind in ("word", "command") and (
-            function_name(token.text) is not None or (token.kind == "word" and function_prefix(token.text) > 0)
-        )
+    # -- commands -------------------------------------------------------------------------------------------------
 
     def _command(self, token: Token) -> Node:
         command = token.text
@@ -331,7 +214,7 @@ class Expressions(Numerals):
         if command == r"\mathbb":
             letter = self._subscript()
             return Reals() if letter == "R" else Symbol(f"mathbb {letter}")
-        if command in _DECORATIONS or command in _NAMED_SHAPES:
+        if command in _VECTORS or command in _SEGMENTS or command in _NAMED_SHAPES:
             return self._decorated(command[1:])
         if command[1:] in GREEK:
             return self._name(command[1:])
@@ -339,13 +222,6 @@ class Expressions(Numerals):
         if name is not None:
             return self._function(name)
         raise UnreadableError(f"{command[:40]!r} is outside the grammar")
-
-    def _decorated(self, decoration: str) -> Symbol:
-        r"""`\overline{AB}`, `\vec{v}`, `\angle ABC`: a name of its own."""
-        letters = self._subscript()
-        if not letters.isalpha():
-            raise UnreadableError(f"{decoration} of {letters[:40]!r}")
-        return Symbol(f"{decoration} {letters}")
 
     def _root_index(self) -> int:
         if not self._take("["):
@@ -391,56 +267,10 @@ class Expressions(Numerals):
         self._expect("|")
         return Function("abs", operands(node))
 
-    def _bracketed(self, opening: str, *, several: bool = False) -> Node:
+    def _bracketed(self, opening: str) -> Node:
         """Overridden by the grammar of whole answers, which knows lists, sets and intervals."""
         raise NotImplementedError
 
     def _matrix(self) -> Node:
-        self._expect("{")
-        name = self._next().text
-        self._expect("}")
-        if name not in _MATRICES:
-            raise UnreadableError(f"the environment {name[:40]!r} is outside the grammar")
-        if name == "array" and self._take("{"):
-            while not self._take("}"):
-                self._next()
-        rows = self._enclosed(self._rows, r"\end")
-        self._expect("{")
-        if self._next().text != name:
-            raise UnreadableError(f"{name} is closed by another environment")
-        self._expect("}")
-        return rows
-
-    def _rows(self) -> Node:
-        rows: list[tuple[Node, ...]] = []
-        row: list[Node] = []
-        count = 0
-        while True:
-            row.append(operands(self._sum())[0])
-            count += 1
-            if count > MAX_ENTRIES:
-                raise UnreadableError(f"a matrix of more than {MAX_ENTRIES} entries", "too_large")
-            if self._take("&"):
-                continue
-            rows.append(tuple(row))
-            row = []
-            if self._take("\\\\") and not self._at(r"\end"):
-                continue
-            break
-        if len({len(row) for row in rows}) != 1:
-            raise UnreadableError("the rows of a matrix have different lengths")
-        return Matrix(tuple(rows))
-
-
-def _has_letter(node: Node) -> bool:
-    match node:
-        case Symbol(name):
-            return name != "pi"
-        case Product(parts) | Sum(parts):
-            return any(_has_letter(part) for part in parts)
-        case Number():
-            return False
-        case Quotient(left, right) | Power(left, right):
-            return _has_letter(left) or _has_letter(right)
-        case _:
-            return True
+        """Overridden by the grammar of whole answers."""
+        raise NotImplementedError

@@ -1,28 +1,51 @@
-"""Rational expressions compared modulo primes, at fixed points that look random: for what is too large to expand.
+"""Rational expressions compared modulo primes, with random values for their letters: for what is too large to expand.
 
 `(x+y+z+1)^60` has 39,711 terms and costs a few hundred multiplications here. Two different rational functions of degree d agree
-at one point modulo p with probability d/p (Schwartz and Zippel); with three primes of 61 to 127 bits that is never.
+at a random point modulo p with probability d/p at most (Schwartz and Zippel), and a number that is not 0 is divisible by few of
+the 10^16 primes of 61 bits. Primes and points depend on both sides, so that no answer can be made to fit them.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Mapping
 
 from rlvr_verifiers.math.exact import UndecidedError
-from rlvr_verifiers.math.tree import Function, Negation, Node, Number, Power, Product, Quotient, Sum, Symbol, UnreadableError
+from rlvr_verifiers.math.random_source import RandomSource
+from rlvr_verifiers.math.tree import (
+    Function,
+    Negation,
+    Node,
+    Number,
+    Power,
+    Product,
+    Quotient,
+    Sum,
+    Symbol,
+    UnreadableError,
+    walk,
+)
 
-PRIMES = (2**61 - 1, 2**89 - 1, 2**127 - 1)
+PRIMES = 3
+PRIME_BITS = 61
 MAX_EXPONENT_BITS = 8_192
 
 
 def congruent(left: Node, right: Node) -> bool:
     """Whether both sides are the same rational function. Raises UndecidedError where one is no rational function."""
-    return all(_Residues(prime).value(left) == _Residues(prime).value(right) for prime in PRIMES)
+    source = RandomSource(left, right)
+    names = sorted({node.name for node in walk(left, right) if isinstance(node, Symbol)})
+    for _ in range(PRIMES):
+        prime = source.prime(PRIME_BITS)
+        residues = _Residues(prime, {name: source.below(prime) for name in names})
+        if residues.value(left) != residues.value(right):
+            return False
+    return True
 
 
 class _Residues:
-    def __init__(self, prime: int) -> None:
+    def __init__(self, prime: int, letters: Mapping[str, int]) -> None:
         self._prime = prime
+        self._letters = letters
 
     def value(self, node: Node) -> int:
         prime = self._prime
@@ -32,7 +55,7 @@ class _Residues:
             case Symbol("i" | "e"):
                 raise UndecidedError("a constant")
             case Symbol(name):
-                return int.from_bytes(hashlib.blake2b(name.encode()).digest()) % prime
+                return self._letters[name]
             case Negation(operand):
                 return -self.value(operand) % prime
             case Sum(terms):

@@ -15,7 +15,8 @@ class Policy:
 
     form: Literal["number", "any"] = "number"
     """`number`: where the gold is a plain number (integer, decimal, fraction, mixed, percent, scientific), so must the answer be;
-    `13 + 29`, `84/2`, `2^{10}` and `\\sqrt{49}` are a question restated and no answer. `any`: every form of the value counts."""
+    `13 + 29`, `84/2`, `2^{10}` and `\\sqrt{49}` are a question restated and no answer, and so is an expression that stands in the
+    question and is not how the gold is written. `any`: every form of the value counts."""
     tolerance: float = 0.0
     """Relative to the gold; 0 compares exactly."""
     decimals: Literal["gold", "exact", "rounded"] = "gold"

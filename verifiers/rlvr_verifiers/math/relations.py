@@ -5,20 +5,14 @@ from __future__ import annotations
 from rlvr_verifiers.math.build import operands
 from rlvr_verifiers.math.tiers import Tiers
 from rlvr_verifiers.math.tree import (
-    Binding,
-    Collection,
-    Function,
     Negation,
     Node,
-    Power,
-    Product,
-    Quotient,
     Relation,
-    Root,
     Sign,
     Sum,
-    Symbol,
     UnreadableError,
+    has_letter,
+    walk,
 )
 
 _STRICT: dict[Sign, Sign] = {"<": "<", ">": "<", "<=": "<=", ">=": "<=", "=": "=", "!=": "!="}
@@ -26,15 +20,7 @@ _STRICT: dict[Sign, Sign] = {"<": "<", ">": "<", "<=": "<=", ">=": "<=", "=": "=
 
 def inequality(node: Node) -> bool:
     """Whether the node, or something in the list that it is, is an inequality."""
-    match node:
-        case Relation(_, signs):
-            return any(sign != "=" for sign in signs)
-        case Collection(items):
-            return any(inequality(item) for item in items)
-        case Binding(_, value):
-            return inequality(value)
-        case _:
-            return False
+    return any(isinstance(part, Relation) and any(sign != "=" for sign in part.signs) for part in walk(node))
 
 
 def chain_sides(chain: Relation) -> tuple[Node, ...]:
@@ -44,19 +30,9 @@ def chain_sides(chain: Relation) -> tuple[Node, ...]:
     return tuple(side for side in chain.sides if not has_letter(side))
 
 
-def has_letter(node: Node) -> bool:
-    """Whether a letter occurs that is no constant."""
-    match node:
-        case Symbol(name):
-            return name not in ("pi", "e", "i")
-        case Sum(parts) | Product(parts) | Function(_, parts):
-            return any(has_letter(part) for part in parts)
-        case Quotient(left, right) | Power(left, right):
-            return has_letter(left) or has_letter(right)
-        case Negation(operand) | Root(_, operand):
-            return has_letter(operand)
-        case _:
-            return False
+def is_calculation(relation: Relation) -> bool:
+    """`6 * 7 = 42`: a chain without letters, whose answer is its last side."""
+    return set(relation.signs) == {"="} and not any(has_letter(side) for side in relation.sides)
 
 
 def same_relation(gold: Relation, answer: Relation, tiers: Tiers) -> bool:

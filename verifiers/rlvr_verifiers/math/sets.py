@@ -67,6 +67,7 @@ class SetReader:
                 raise UndecidedError("not a set of real numbers")
 
     def _collection(self, items: tuple[Node, ...], alternatives: bool) -> RealSet:
+        items = tuple(item for item in items if not _is_condition(item)) or items
         if len(items) > MAX_PIECES:
             raise UnreadableError(f"a set of more than {MAX_PIECES} items", "too_large")
         if not any(isinstance(item, Relation | Sequence | SetOperation | Reals | Binding) for item in items):
@@ -158,3 +159,8 @@ def _complement(pieces: RealSet) -> RealSet:
     if low < math.inf:
         gaps.append(Piece(low, closed, math.inf, False))
     return tuple(gaps)
+
+
+def _is_condition(node: Node) -> bool:
+    r"""`x \in \mathbb{R}`, beside what says more."""
+    return isinstance(node, Binding) and isinstance(node.value, Reals)

@@ -11,10 +11,9 @@ There is no tier of symbolic algebra: what none of these can decide is not equal
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rlvr_verifiers.math.exact import Arithmetic, Polynomial, UndecidedError, rational
-from rlvr_verifiers.math.identity import congruent
 from rlvr_verifiers.math.tree import Node, Number, UnreadableError
 
 if TYPE_CHECKING:
@@ -27,13 +26,18 @@ class Tiers:
     def __init__(self) -> None:
         self._arithmetic = Arithmetic()
         self._meter: Meter | None = None
+        self.decided: Literal["", "tree", "exact", "residues", "numbers", "undecided"] = ""
 
     def equal(self, left: Node, right: Node) -> bool:
+        """Leaves in `decided` which tier it was."""
         if left == right:
+            self.decided = "tree"
             return True
         large: UnreadableError | None = None
         try:
-            return self._arithmetic.equal(self._arithmetic.value(left), self._arithmetic.value(right))
+            same = self._arithmetic.equal(self._arithmetic.value(left), self._arithmetic.value(right))
+            self.decided = "exact"
+            return same
         except UndecidedError:
             pass
         except UnreadableError as problem:
@@ -41,15 +45,22 @@ class Tiers:
                 raise
             large = problem
         if large is not None:
+            from rlvr_verifiers.math.identity import congruent
+
             try:
-                return congruent(left, right)
+                same = congruent(left, right)
+                self.decided = "residues"
+                return same
             except UndecidedError:
                 pass
         from rlvr_verifiers.math import numeric
 
         try:
-            return numeric.equal(left, right, self._numeric_meter())
+            same = numeric.equal(left, right, self._numeric_meter())
+            self.decided = "numbers"
+            return same
         except UndecidedError:
+            self.decided = "undecided"
             if large is not None:
                 raise large from None
             return False
@@ -99,7 +110,10 @@ class Tiers:
     def near(self, left: Node, right: Node, tolerance: float) -> bool:
         from rlvr_verifiers.math import numeric
 
-        return numeric.nearly_equal(left, right, tolerance, self._numeric_meter())
+        try:
+            return numeric.nearly_equal(left, right, tolerance, self._numeric_meter())
+        except UndecidedError:
+            return False
 
     def check(self, node: Node) -> None:
         """Raises UnreadableError (`unparsed`) where an expression has no value, such as 1/0. One too large to compute is fine."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Literal
 
@@ -220,3 +221,66 @@ Node = (
 
 Arithmetic = Number | Symbol | Infinity | Sum | Product | Quotient | Negation | PlusMinus | Power | Root | Function
 """What one can calculate with."""
+
+CONSTANTS = frozenset(("pi", "e", "i"))
+"""Symbols that have a value of their own."""
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes right below."""
+    match node:
+        case (
+            Sum(parts)
+            | Product(parts)
+            | Function(_, parts)
+            | Sequence(_, parts)
+            | Collection(parts)
+            | Ratio(parts)
+            | Relation(parts, _)
+        ):
+            return parts
+        case Quotient(left, right) | Power(left, right) | SetOperation(_, left, right):
+            return left, right
+        case Negation(part) | PlusMinus(part) | Root(_, part) | Quantity(part, _) | Binding(_, part) | Choice(_, part):
+            return (part,)
+        case Matrix(rows):
+            return tuple(entry for row in rows for entry in row)
+        case _:
+            return ()
+
+
+def walk(*nodes: Node) -> Iterator[Node]:
+    """Every node of the trees, without recursion."""
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(children(node))
+
+
+def rebuilt(node: Node, change: Callable[[Node], Node]) -> Node:
+    """The expression with its parts changed; what has no parts as it is."""
+    match node:
+        case Sum(parts):
+            return Sum(tuple(map(change, parts)))
+        case Product(parts):
+            return Product(tuple(map(change, parts)))
+        case Function(name, parts):
+            return Function(name, tuple(map(change, parts)))
+        case Quotient(left, right):
+            return Quotient(change(left), change(right))
+        case Power(left, right):
+            return Power(change(left), change(right))
+        case Root(index, part):
+            return Root(index, change(part))
+        case Negation(part):
+            return Negation(change(part))
+        case Quantity(part, unit):
+            return Quantity(change(part), unit)
+        case _:
+            return node
+
+
+def has_letter(node: Node) -> bool:
+    """Whether a letter occurs that is no constant."""
+    return any(isinstance(part, Symbol) and part.name not in CONSTANTS for part in walk(node))

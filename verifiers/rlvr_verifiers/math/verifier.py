@@ -33,7 +33,7 @@ class Math:
         text = turn_text(completion)
         policy, pattern = _arguments(task)
         truncated = completion.finish_reason != "stop"
-        return verify(text or "", task.answer, policy=policy, pattern=pattern, truncated=truncated)
+        return verify(text or "", task.answer, policy=policy, pattern=pattern, truncated=truncated, question=_question(task))
 
 
 def verify(
@@ -44,6 +44,7 @@ def verify(
     pattern: re.Pattern[str] | None = None,
     truncated: bool = False,
     tolerance: float | None = None,
+    question: str = "",
 ) -> Score:
     """Judges the answer that a response states. Never raises; bounded in time whatever the text; thread-safe.
 
@@ -51,17 +52,20 @@ def verify(
     policy: what counts as equal where that is a matter of taste; `tolerance` is a short way to set its tolerance alone.
     pattern: the task's own form of answer, the first group of its last match. It replaces the built-in search.
     truncated: the token limit ended the response, so an answer at its very end may be cut.
+    question: the prompt. An answer that only repeats an expression of it is refused, unless the policy takes any form.
     """
     if tolerance is not None:
         policy = dataclasses.replace(policy, tolerance=tolerance)
     try:
-        return _verdict(response, gold, policy, pattern, truncated)
+        return _verdict(response, gold, policy, pattern, truncated, question)
     except Exception as error:  # a defect of ours must be seen, and must not cost a rollout
         explanation = f"a defect of the math verifier: {type(error).__name__}: {clip(str(error), 200)}"
         return Score(value=None, passed=False, reason="verifier_error", explanation=explanation)
 
 
-def _verdict(response: str, gold: str, policy: Policy, pattern: re.Pattern[str] | None, truncated: bool) -> Score:
+def _verdict(
+    response: str, gold: str, policy: Policy, pattern: re.Pattern[str] | None, truncated: bool, question: str
+) -> Score:
     expected = read_gold(gold)
     if isinstance(expected, UnreadableError):
         explanation = f"the gold answer {clip(gold, 80)!r} cannot be read: {expected}"
@@ -75,6 +79,11 @@ def _verdict(response: str, gold: str, policy: Policy, pattern: re.Pattern[str] 
         verdict = compare(expected, read_stated(stated), policy)
     except UnreadableError as problem:
         return _judged("hedge" if stated.hedged else problem.reason, f"{clip(shown, 100)!r}: {problem}", shown)
+    if verdict == "ok" and question and policy.form == "number" and shown != gold:
+        from rlvr_verifiers.math.restated import restates
+
+        if restates(shown, gold, question):
+            return _judged("type_mismatch", f"{clip(shown, 100)!r} stands in the question", shown)
     return _judged(verdict, f"{clip(shown, 100)!r} against the gold {clip(gold, 100)!r}", shown)
 
 
@@ -119,6 +128,12 @@ def _arguments(task: Task) -> tuple[Policy, re.Pattern[str] | None]:
     pattern = read.pattern("pattern")
     read.finish()
     return Policy(tolerance=tolerance, **chosen), pattern  # type: ignore[arg-type]
+
+
+def _question(task: Task) -> str:
+    """What the prompt's messages say, without those of the system."""
+    contents = (message.get("content") for message in task.prompt if message.get("role") != "system")
+    return "\n".join(content for content in contents if isinstance(content, str))
 
 
 def _judged(reason: str, explanation: str, parsed: str | None = None) -> Score:

@@ -5,43 +5,57 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from rlvr_verifiers.math.expression import INFINITIES
+from rlvr_verifiers.math.application import INFINITIES
 from rlvr_verifiers.math.functions import function_name
-from rlvr_verifiers.math.tree import Node, Number, Reals, Text
+from rlvr_verifiers.math.number_words import spelled_number
+from rlvr_verifiers.math.tree import Collection, Node, Number, Quantity, Ratio, Reals, Text
+from rlvr_verifiers.math.units import read_unit, unit_name
 
 _WORDS = re.compile(r"[^\W\d_][^\W\d_' ,\-]*(?:[' ,\-]+[^\W\d_]+)*(?: \d{1,4})?")
-_ARTICLE = re.compile(r"(?:(?:it is|it's|this is) )?(?:an?|the) (?=.{3})|(?:it is|it's|this is) (?=.{3})")
+_ARTICLE = re.compile(r"(?:(?:it is|it's|this is) )?(?:an?|the) (?=.{3})|(?:it is|it's|this is) (?=.{3})|on (?=[a-z]+day\Z)")
 _SPLIT = re.compile(r"[ ,]+")
-_SMALL = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-eighteen nineteen twenty"""
-_TENS = "thirty forty fifty sixty seventy eighty ninety"
-_NUMBERS = {
-    **{word: value for value, word in enumerate(_SMALL.split())},
-    **{word: 10 * value for value, word in enumerate(_TENS.split(), 3)},
-    "hundred": 100,
-}
+_NO_SOLUTION = Text("no solution")
+_TWELVE = (Number(Fraction(12)), Number(Fraction(0)))
 _PHRASES: dict[str, Node] = {
     **dict.fromkeys(("all real numbers", "all reals", "real numbers", "the real numbers", "all real"), Reals()),
-    **dict.fromkeys(("no solution", "no solutions", "no real solution", "no real solutions", "there is no solution",
-                     "there are no solutions"), Text("no solution")),
     **dict.fromkeys(("dne", "does not exist", "the limit does not exist"), Text("does not exist")),
-}  # fmt: skip
+    **dict.fromkeys(("empty set", "null set"), Collection((), braces=True)),
+    "none": _NO_SOLUTION,
+    "noon": Ratio(_TWELVE, "pm", clock=True),
+    "midnight": Ratio(_TWELVE, "am", clock=True),
+}
+_NOTHING = re.compile(
+    r"(?:there (?:is|are) )?no (?:such )?(?:real |integer |possible )?(?:solutions?|values?|roots?)(?: exists?)?"
+)
+_MONTHS = "january february march april may june july august september october november december"
+_MONTH = "|".join(_MONTHS.split())
+_DATE = re.compile(
+    rf"(?:({_MONTH}),? (\d{{1,2}})(?:st|nd|rd|th)?|(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? ({_MONTH}))(?:,? (\d{{4}}))?"
+)
+ALL_REALS = re.compile(
+    r"all (?:the )?(?:real(?:s| numbers| values)?|numbers|values|(?=[a-z] ))(?: of)?(?: ?[a-z](?= |\Z))?"
+    r"(?:(?:(?: such that)? ?(?=[a-z] ?[<>\\]))(.+)|,? (?:except(?: for)?|other than|but|not equal to|excluding) (?:[a-z] ?= ?)?(.+))?"
+)
+"""Every real number; with a condition (first group), or without some (second group)."""
 CHOICE = re.compile(
     r"(?:\\(?:text|textbf|mathrm|mathbf)\s?\{\s?)?(?:\(\s?([A-J])\s?\)|([A-J])[.):])\s?\}?(?:\s|~|\\[ ,;:])+(?![,&]|and\b|or\b)(\S.*)",
     re.DOTALL,
 )
 ANOTHER_CHOICE = re.compile(r"\bor\b|\([A-J]\)|\b[A-J](?:[.)]|\s*\Z)")
 """In what follows the letter of a choice: `(B) or (C)` chooses nothing."""
-LONE_CHOICE = re.compile(r"([A-J])\)")
-BASE = re.compile(
-    r"(-?)\s?([0-9][0-9A-F]*|[0-9A-F]+)\s?"
-    r"(?:_(?:(\d)|\{(?:\\text\{)?(\d{1,2}|[a-z]{3,7})\}{1,2})|\s\(?(?:in )?base[ -]?(\d{1,2}|[a-z]{3,7})\)?)"
+LONE_CHOICE = re.compile(
+    r"(?:(?:[Tt]he )?(?:[Cc]orrect )?(?:[Oo]ption|[Cc]hoice|[Aa]nswer)(?: is)?:? ?\(?|\()?([A-J])[.):]?\)?"
 )
-"""Digits of which some may be letters, and a base: sign, digits, and the base in one of three groups."""
+BASE = re.compile(
+    r"(-?)\(?([0-9A-Z]+(?:\.[0-9A-Z]+)?|(?:\\overline)?[0-9]+)\)?(?:_\(?(?:base)?|\(?(?:in)?base-?)(\d{1,2}|[a-z]{3,7})\)?"
+)
+"""Digits of which some may be letters, and a base: sign, digits, and the base, with no spaces, fonts or braces between them."""
 
 
 def plain_words(text: str) -> Node | None:
     """Words such as `east` or `not enough`; a lone letter and the names of constants and functions are not words."""
+    if _DATE.fullmatch(text.casefold()):
+        return as_words(text)
     if not _WORDS.fullmatch(text):
         return None
     words = [word for word in _SPLIT.split(text.casefold()) if word not in ("and", "or")]
@@ -53,12 +67,29 @@ def plain_words(text: str) -> Node | None:
 
 
 def as_words(text: str) -> Node:
-    """The text in normal form, or what it stands for: `seven`, `all real numbers`."""
+    """The text in normal form, or what it stands for: `seven`, `six ways`, `all real numbers`."""
     normal = normal_text(text)
-    if normal in _NUMBERS:
-        return Number(Fraction(_NUMBERS[normal]))
+    number = _counted(" ".join(text.casefold().split()).strip(" .!")) or _counted(normal)
+    if number is not None:
+        return number
+    if _NOTHING.fullmatch(normal):
+        return _NO_SOLUTION
+    if date := _DATE.fullmatch(normal):
+        return Text(" ".join(part for part in (date[1] or date[4], date[2] or date[3], date[5]) if part))
     letters = text.strip()
     return _PHRASES.get(normal) or Text(normal, letters if letters.isalpha() and len(letters) <= 4 else "")
+
+
+def _counted(normal: str) -> Node | None:
+    """`thirty-five`, and `six ways`: a number in words, with its unit."""
+    words = normal.split()
+    for count in range(len(words), max(0, len(words) - 3), -1):
+        value = spelled_number(" ".join(words[:count]))
+        if value is not None:
+            number = Number(value, "integer" if value.denominator == 1 else "fraction")
+            unit = read_unit(" ".join(words[count:])) if count < len(words) else {}
+            return None if unit is None else Quantity(number, unit_name(unit)) if unit else number
+    return None
 
 
 def normal_text(text: str) -> str:
@@ -68,5 +99,5 @@ def normal_text(text: str) -> str:
 
 def base_of(name: str) -> int:
     """2 to 36 from `8` or `eight`; 0 where it is no base."""
-    value = int(name) if name.isdigit() else _NUMBERS.get(name, 0)
-    return value if 2 <= value <= 36 else 0
+    value = Fraction(int(name)) if name.isdigit() else spelled_number(name)
+    return value.numerator if value is not None and 2 <= value <= 36 else 0

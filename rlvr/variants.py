@@ -1,0 +1,121 @@
+"""What is compared with what: variants from configs or from run folders, their differences, and the training of what is missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rlvr.comparison import Variant
+from rlvr.config.load import load_config, resolved
+from rlvr.errors import RlvrError
+from rlvr.report.tables import Difference, config_differences
+from rlvr.run_folder import CONFIG, SUMMARY
+from rlvr.run_name import check_same_run
+from rlvr.run_record import RunRecord, read_run, read_runs
+
+NEVER_MATTERS = ("run_name", "output_dir", "seed", "checkpoint", "tracking", "verification.workers")
+"""Settings in which variants may differ without being compared."""
+
+
+def check_differences(configs: Mapping[str, Mapping[str, Any]], comparing: Sequence[str]) -> list[Difference]:
+    """What differs between variants. Raises `RlvrError` where it is more than the parts being compared, or nothing."""
+    found = [row for row in config_differences(list(configs.values())) if not _within(row.key, NEVER_MATTERS)]
+    if not found:
+        raise RlvrError(f"{' and '.join(configs)} are the same config: there is nothing to compare")
+    if strangers := [row for row in found if not _within(row.key, comparing)]:
+        shown = "; ".join(f"{row.key}: {' / '.join(row.values)}" for row in strangers[:5])
+        flags = " ".join(f"--comparing {key}" for key in (*comparing, *(row.key for row in strangers[:5])))
+        raise RlvrError(
+            f"the variants differ in more than {', '.join(comparing)}, so a difference in accuracy would not say why: {shown}"
+            f"{' ...' if len(strangers) > 5 else ''}. Make them equal, or say that this is compared, too: {flags}"
+        )
+    return found
+
+
+def variants_of_folders(paths: Sequence[Path]) -> list[Variant]:
+    """Finished runs, grouped by config but for the seed; named after what the names of their folders share."""
+    groups: list[list[RunRecord]] = []
+    for run in read_runs(paths):
+        same = next((g for g in groups if not _differences(g[0], run)), None)
+        if same is None:
+            groups.append([run])
+        else:
+            same.append(run)
+    names = _distinct([_shared_name([run.name for run in group]) for group in groups])
+    by_seed = [sorted(group, key=lambda run: int(run.config.get("seed", 0))) for group in groups]
+    return [Variant(name=name, runs=tuple(group)) for name, group in zip(names, by_seed, strict=True)]
+
+
+def train_variants(
+    configs: Sequence[Path], overrides: Sequence[str], seeds: int, output: Path, comparing: Sequence[str], *, jobs: int = 1
+) -> list[Variant]:
+    """Trains every config with every seed into `output`, goes on with what was cut off, and keeps what is finished.
+
+    Seeds are the config's own and the ones after it. Raises `RlvrError` where the configs are not comparable or a run fails.
+    """
+    names = _distinct([path.stem for path in configs])
+    loaded = {name: load_config(path, overrides) for name, path in zip(names, configs, strict=True)}
+    check_differences({name: resolved(config) for name, config in loaded.items()}, comparing)
+    if lacking := [name for name, config in loaded.items() if config.eval is None]:
+        raise RlvrError(f"{', '.join(lacking)}: a comparison needs an eval section, or nothing says which policy is better")
+    first = {config.seed for config in loaded.values()}
+    if len(first) > 1:
+        raise RlvrError(f"the configs start from different seeds ({sorted(first)}): give seed=0 on the command line")
+    plan = [
+        (path, name, seed)
+        for seed in range(min(first), min(first) + seeds)
+        for name, path in zip(names, configs, strict=True)
+    ]  # one seed of every variant after the other, so that an interrupted comparison is a fair one
+    with ThreadPoolExecutor(max_workers=jobs) as workers:
+        running = [workers.submit(_train, path, overrides, output, f"{name}-{seed}", seed) for path, name, seed in plan]
+        try:
+            for run in running:
+                run.result()
+        except BaseException:
+            workers.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [
+        Variant(name=name, runs=tuple(read_run(output / f"{name}-{seed}") for _, other, seed in plan if other == name))
+        for name in names
+    ]
+
+
+def _train(config: Path, overrides: Sequence[str], output: Path, name: str, seed: int) -> None:
+    """One run in a process of its own: an engine cannot be started twice in one."""
+    settings = [*overrides, f"seed={seed}", f"output_dir={output}", f"run_name={name}"]
+    folder = output / name
+    started = (folder / CONFIG).is_file()
+    if started:
+        check_same_run(folder, resolved(load_config(config, settings)))
+    if started and (folder / SUMMARY).is_file():
+        return
+    command = [sys.executable, "-m", "rlvr.cli", "train", str(config), *settings, *(["--resume"] if started else [])]
+    # Waited for in a thread, so that Ctrl-C, which reaches the run as well, leaves it the time to save its state.
+    code = subprocess.Popen(command, env=os.environ).wait()  # noqa: S603 - our own interpreter and arguments
+    if code == 130:
+        raise KeyboardInterrupt
+    if code != 0:
+        raise RlvrError(f"{folder}: training failed, see above; the same command goes on where it stopped")
+
+
+def _differences(a: RunRecord, b: RunRecord) -> list[Difference]:
+    return [row for row in config_differences([a.config, b.config]) if not _within(row.key, NEVER_MATTERS)]
+
+
+def _within(key: str, parts: Sequence[str]) -> bool:
+    return any(key == part or key.startswith(f"{part}.") for part in parts)
+
+
+def _shared_name(names: Sequence[str]) -> str:
+    """`grpo` of grpo-0, grpo-1, grpo-2; the name itself of a single run."""
+    length = next((i for i, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), min(map(len, names)))
+    return (names[0][:length].rstrip("-_. /") if len(names) > 1 else "") or names[0]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    return [name if names.count(name) == 1 else f"{name}-{names[: i + 1].count(name)}" for i, name in enumerate(names)]

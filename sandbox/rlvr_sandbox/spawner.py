@@ -1,0 +1,42 @@
+"""What a box needs of whatever makes it: the descriptors of a new process, and how it ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from rlvr_sandbox.types import Limits
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ending:
+    """How the first process of a box ended, and what the whole box used."""
+
+    code: int
+    """Exit status, or minus the signal."""
+    cpu_s: float
+    peak_memory_mb: float
+    out_of_memory: bool = False
+    over: str = ""
+    """What the zygote stopped the box for, where it has to keep watch itself: memory, disk or processes."""
+    refused_calls: int = 0
+    """System calls that the filter denied, where that is counted."""
+
+
+@dataclasses.dataclass(slots=True)
+class BoxProcess:
+    """The descriptors of a box that has just been made; whoever gets it closes them."""
+
+    control: socket.socket
+    stdin: int
+    stdout: int
+    stderr: int
+    pidfd: int
+    reap: Callable[[], Ending]
+    """To be called once, when the process has ended or been killed. Raises SandboxError where it cannot be known."""
+
+
+class Spawner(Protocol):
+    def spawn(self, limits: Limits, *, piped: bool) -> BoxProcess: ...
