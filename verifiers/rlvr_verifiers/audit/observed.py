@@ -6,7 +6,6 @@ Where the kernel has Landlock, the process can write nowhere else and open no TC
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import json
 import os
@@ -20,7 +19,6 @@ from rlvr_verifiers.protocol import as_score
 from rlvr_verifiers.registry import required_verifiers, resolve
 from rlvr_verifiers.types import Completion, Score, Task
 
-_PR_SET_NO_NEW_PRIVS = 38
 _log = -1
 """Opened before the walls close, since it lies outside them."""
 
@@ -62,16 +60,6 @@ def confinement() -> str:
     return f"a process that is killed at its deadline; {walls}"
 
 
-def _two_free() -> int:
-    """A descriptor that is free, as is the next, and no lower one: gaps below are filled for good."""
-    last = os.open(os.devnull, os.O_RDONLY)
-    while (following := os.open(os.devnull, os.O_RDONLY)) != last + 1:
-        last = following
-    os.close(last)
-    os.close(following)
-    return last
-
-
 def _confine(folder: str, log: str) -> int:
     """Once a process. The log's descriptor."""
     global _log
@@ -82,6 +70,20 @@ def _confine(folder: str, log: str) -> int:
     os.chdir(folder)
     abi = landlock.version()
     if abi:
-        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        kernel.make(landlock.restrict(abi, readable=["/"], writable=[folder], devices=["/dev/null"], free=_two_free()))
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        held = _up_to_two_in_a_row()
+        free = held[-2]
+        for descriptor in held[-2:]:
+            os.close(descriptor)
+        kernel.make(landlock.restrict(abi, readable=["/"], writable=[folder], devices=["/dev/null"], free=free))
+        for descriptor in held[:-2]:
+            os.close(descriptor)
     return _log
+
+
+def _up_to_two_in_a_row() -> list[int]:
+    """Descriptors opened in the lowest free places, the last two side by side: where Landlock's own will be."""
+    held = [os.open("/dev/null", os.O_RDONLY), os.open("/dev/null", os.O_RDONLY)]
+    while held[-1] != held[-2] + 1:
+        held.append(os.open("/dev/null", os.O_RDONLY))
+    return held

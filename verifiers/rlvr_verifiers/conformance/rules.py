@@ -277,8 +277,9 @@ def wait(judgement: Awaitable[Any]) -> Any:
 
 
 def without_clocks(score: Score) -> Score:
-    """The score without what was measured with a clock or a gauge (metrics named ..._s and ..._mb)."""
-    metrics = {name: value for name, value in score.metrics.items() if not name.endswith(("_s", "_mb"))}
+    """The score without what was measured with a clock or a gauge, and what asking a service cost: the second time nothing."""
+    changing = ("_s", "_mb", "_tokens", "calls", "cached", "cost")
+    metrics = {name: value for name, value in score.metrics.items() if not name.endswith(changing)}
     return dataclasses.replace(score, seconds=0.0, metrics=metrics)
 
 
