@@ -42,8 +42,6 @@ SAFE_BACKENDS = tuple(name for name in BACKENDS if name != UNSAFE_BACKEND)
 
 
 _KEPT_PROGRAMS = 8
-_BUSY = 1000
-"""Boxes after which a zygote more than are in use at once is worth its start."""
 
 
 class Sandbox:
@@ -66,8 +64,7 @@ class Sandbox:
         self.backend = backend
         """What it runs on; `auto` until the first box was asked for."""
         self._interpreter = interpreter or Interpreter()
-        self._most = self._free = zygotes or len(os.sched_getaffinity(0)) + 1
-        self._started = 0
+        self._free = zygotes or len(os.sched_getaffinity(0)) + 1
         self._compiling: dict[str, Sandbox] = {}
         self._compiled: dict[tuple[str, str], Result] = {}
         self._room = threading.Condition()
@@ -194,16 +191,9 @@ class Sandbox:
         with self._lock:
             if self._closed:
                 raise SandboxError("the sandbox is closed; open a new one")
-            if len(self._idle) > 1 or (self._idle and not self._worth_another()):
-                return self._idle.pop(0)  # the one whose next box has had most time to be made
-            zygote = self._choose() if self._launch is None else ZygoteProcess(self._interpreter, self._launch)
-            self._started += 1
-            return zygote
-
-    def _worth_another(self) -> bool:
-        """Whether a zygote more than are in use pays: it makes a box while the others run theirs."""
-        zygote = self._idle[0]
-        return self._started < self._most and zygote.served > _BUSY and zygote.walls.namespaces
+            if self._idle:
+                return self._idle.pop()
+            return self._choose() if self._launch is None else ZygoteProcess(self._interpreter, self._launch)
 
     def _choose(self) -> ZygoteProcess:
         """The best backend that can be started here and stands the attack, with its first zygote."""
@@ -234,7 +224,6 @@ class Sandbox:
                 self._idle.append(zygote)
                 return
             self.restarts += not healthy
-            self._started -= 1
         zygote.close()
 
 
