@@ -26,7 +26,10 @@ def run(folder: Path) -> Run:
     """Runs a program of a fresh virtual environment that sees this one's packages, as with a shared installation."""
     subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", str(folder / "venv")], check=True)
     packages = next((folder / "venv" / "lib").glob("python3*")) / "site-packages"
-    packages.joinpath("shared.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    # Not the folders alone: what is installed there for editing is found through their own .pth files.
+    packages.joinpath("shared.pth").write_text(
+        "".join(f"import site; site.addsitedir({p!r})\n" for p in site.getsitepackages())
+    )
     environment = {**os.environ, "PATH": f"{folder / 'venv' / 'bin'}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
 
     def run(*arguments: str, code: int = 0) -> str:
