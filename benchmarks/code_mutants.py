@@ -27,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from rlvr.manifest import folder_commit
 from rlvr_sandbox import Limits, Program, shared_sandbox
 from rlvr_tasks.registry import load_tasks
 from rlvr_verifiers.scoring import score_now
@@ -307,6 +308,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     results: dict[str, Any] = {
+        "commit": folder_commit(Path(__file__).parent),
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "DATA"),
         "python": platform.python_version(),
     }

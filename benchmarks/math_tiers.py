@@ -28,6 +28,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from rlvr.manifest import folder_commit
 from rlvr_verifiers.math import UnreadableError, parse
 from rlvr_verifiers.math.tiers import Tiers
 from rlvr_verifiers.math.tree import (
@@ -59,7 +60,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     results = measured([*labelled(), *(competition(arguments.data) if arguments.data else ())])
-    results = {"command": "python benchmarks/math_tiers.py --data DATA", "python": platform.python_version(), **results}
+    about = {"command": "python benchmarks/math_tiers.py --data DATA", "commit": folder_commit(Path(__file__).parent)}
+    results = {**about, "python": platform.python_version(), **results}
     print(json.dumps(results, indent=1))
     if arguments.out:
         arguments.out.write_text(json.dumps(results, indent=1) + "\n")

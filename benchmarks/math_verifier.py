@@ -33,6 +33,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rlvr.manifest import folder_commit
+
 ROOT = Path(__file__).parents[1]
 CASES = ROOT / "verifiers" / "cases"
 GROUP = 8
@@ -52,6 +54,7 @@ def main() -> None:
         return
     systems = [name for name in SYSTEMS if name != "math-verify" or importlib.util.find_spec("math_verify")]
     results: dict[str, Any] = {
+        "commit": folder_commit(Path(__file__).parent),
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.data), "DATA"),
         "python": platform.python_version(),
         "cores": os.cpu_count(),

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rlvr.manifest import folder_commit
 from rlvr_sandbox import Call, Limits, Program, Sandbox
 
 
@@ -188,6 +189,7 @@ def main() -> None:
         print(json.dumps(measure(options.rounds)))
         return
     results: dict[str, Any] = {
+        "commit": folder_commit(Path(__file__).parent),
         "command": f"python benchmarks/sandbox.py --rounds {options.rounds}",
         "python": platform.python_version(),
         "kernel": platform.release(),

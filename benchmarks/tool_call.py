@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from rlvr.manifest import folder_commit
 from rlvr_tasks.sources.bfcl import bfcl
 from rlvr_verifiers.registry import resolve
 from rlvr_verifiers.tool_call import gold_completion
@@ -54,6 +55,7 @@ def main() -> None:
         print(json.dumps(measured(SYSTEMS[arguments.child](arguments.bfcl), rows(arguments.bfcl))))
         return
     results = {
+        "commit": folder_commit(Path(__file__).parent),
         "command": " ".join(["python", *sys.argv]).replace(str(arguments.bfcl), "FOLDER"),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
