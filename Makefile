@@ -39,7 +39,7 @@ test: setup ## Run every test
 	.venv/bin/pytest
 
 test-unit: setup ## Pure functions: seconds
-	.venv/bin/pytest tests/unit
+	.venv/bin/pytest tests/unit -n 2 --dist worksteal
 
 test-contract: setup ## One suite per protocol, over every implementation; parts at work on a tiny model
 	.venv/bin/pytest tests/contract
