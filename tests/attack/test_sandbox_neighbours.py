@@ -65,7 +65,8 @@ def test_a_process_beside_it_is_left_alone(sandbox: Sandbox, victim: subprocess.
     def state() -> tuple[object, ...]:
         pid = victim.pid
         bounds = [resource.prlimit(pid, name) for name in (resource.RLIMIT_AS, resource.RLIMIT_CPU)]
-        status = Path(f"/proc/{pid}/stat").read_text().split()[2].replace("R", "S").replace("D", "S")  # running, or waiting for the disk
+        status = Path(f"/proc/{pid}/stat").read_text().split()[2]
+        status = "S" if status in "RD" else status  # it sleeps, but for a moment of running or of waiting for the disk
         nice = os.getpriority(os.PRIO_PROCESS, pid)
         return bounds, os.sched_getaffinity(pid), os.sched_getscheduler(pid), nice, status, victim.poll()
 
