@@ -7,6 +7,7 @@ import random
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -112,7 +113,7 @@ class Reasons:
 
 
 def effects_files(task: Task, completion: Completion) -> bool:
-    Path("seen.txt").write_text(task.id)
+    Path(tempfile.gettempdir(), "rlvr-seen.txt").write_text(task.id)
     return right(task, completion)
 
 
