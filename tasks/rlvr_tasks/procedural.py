@@ -12,9 +12,9 @@ EVAL_SHARE = 0.2
 """Share of all problems that is held out."""
 
 
-def side_of(key: str) -> Side:
+def side_of(key: str, eval_share: float = EVAL_SHARE) -> Side:
     """The side of a problem, from its hash in hex: whatever the seeds and sizes of two sets, no problem is on both sides."""
-    return "eval" if int(key[:8], 16) < EVAL_SHARE * 2**32 else "train"
+    return "eval" if int(key[:8], 16) < eval_share * 2**32 else "train"
 
 
 class ProceduralTasks(Sequence[Task]):

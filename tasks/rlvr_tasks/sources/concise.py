@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from rlvr_tasks.errors import TaskError
-from rlvr_tasks.procedural import ProceduralTasks
+from rlvr_tasks.procedural import ProceduralTasks, Side, side_of
 from rlvr_tasks.sources.topics import TOPICS, Topic
 from rlvr_verifiers.types import Task
 
@@ -97,8 +97,8 @@ def wordy_answer(topic: Topic, seed: int, question: str) -> str:
     return " ".join(part.format(noun=topic.noun) for part in parts)
 
 
-def _side(topic: Topic) -> str:
-    return "eval" if int(hashlib.sha256(topic.noun.encode()).hexdigest()[:8], 16) < EVAL_SHARE * 2**32 else "train"
+def _side(topic: Topic) -> Side:
+    return side_of(hashlib.sha256(topic.noun.encode()).hexdigest(), EVAL_SHARE)
 
 
 def _capital(text: str) -> str:

@@ -16,18 +16,16 @@ import importlib.metadata
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from rlvr_tasks.answer_forms import exact_integer, exact_text
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.mapping import Template
-from rlvr_tasks.procedural import ProceduralTasks
+from rlvr_tasks.procedural import ProceduralTasks, Side, side_of
 from rlvr_verifiers.types import Message, Task
 
-EVAL_SHARE = 0.2
-"""Share of all questions that is held out."""
 TRIES = 200
 """Draws for a question of the wanted side; all fail with probability 1e-19 on the eval side, where questions vary."""
 GENERATOR_SEEDS = 2**31 - 1
@@ -73,8 +71,6 @@ REFUSED: Mapping[str, str] = {
     "composite": "it mixes other data sets; list those as sources of their own",
 }
 OTHERWISE = "more than one answer can be right, or its answer is not one plain line"
-
-Side = Literal["train", "eval"]
 
 
 def reasoning_gym(
@@ -123,7 +119,7 @@ def _drawn(item: Callable[[int], Item], name: str, split: Side, seed: int, index
     """The first question on the wanted side among the draws that belong to this index."""
     for attempt in range(TRIES):
         drawn = item(int(_hash(f"{name}/{seed}/{index}/{attempt}")[:8], 16) % GENERATOR_SEEDS)
-        if (int(_hash(drawn[0])[:8], 16) < EVAL_SHARE * 2**32) == (split == "eval"):
+        if side_of(_hash(drawn[0])) == split:
             return drawn
     raise TaskError(f"reasoning_gym: {name!r} has too few different questions for a {split} side; widen its `args`")
 

@@ -16,13 +16,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from rlvr_tasks.errors import TaskError
+from rlvr_tasks.procedural import Side, side_of
 from rlvr_tasks.record import canonical_json
 from rlvr_verifiers.tool_call import Call
 from rlvr_verifiers.tool_env import offered
 from rlvr_verifiers.tool_env.replay import opened, replay
 from rlvr_verifiers.types import Message, Task
 
-EVAL_SHARE = 0.2
 TRIES = 200
 """Draws for one new question before the space counts as used up."""
 
@@ -49,7 +49,6 @@ GOODS = ("mug", "lamp", "chair", "kettle", "clock", "scarf", "vase", "rug")
 WORDS = ("plan", "list", "draft", "budget", "recipe", "log", "memo", "report", "poem", "index")
 FOLDERS = ("notes", "work", "home", "old", "inbox", "archive")
 
-Side = Literal["train", "eval"]
 Calls = tuple[Call, ...]
 
 
@@ -158,8 +157,7 @@ def _distinct(name: str, poses: Sequence[Pose], size: int, split: str, seed: int
     for _ in range(size):
         for _ in range(TRIES):
             errand = source.choice(poses)(source)
-            held_out = int(_key(name, errand.question)[:8], 16) < EVAL_SHARE * 2**32
-            if held_out == (split == "eval") and errand.question not in found:
+            if side_of(_key(name, errand.question)) == split and errand.question not in found:
                 found[errand.question] = errand
                 break
         else:
