@@ -12,28 +12,17 @@ import pytest
 import yaml
 from safetensors.torch import load_file
 
-from tests.loop.test_resume import VERIFIER, finish, rlvr, trail, wait_for
+from tests.loop.test_resume import finish, rlvr, trail, wait_for, write_parity_tasks
 
 
 @pytest.fixture(scope="module")
 def recipe(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pipeline")
-    (folder / "parity.py").write_text(VERIFIER)
-    rows = [
-        {
-            "id": f"t{n}",
-            "prompt": f"Say something about {n}.",
-            "verifier": f"{folder}/parity.py:score",
-            "answer": "",
-            "info": {"demonstration": f"It is {n}."},
-        }
-        for n in range(10)
-    ]
+    write_parity_tasks(folder, 10)
     pairs = [
         {"id": f"p{n}", "prompt": f"What is {n}?", "chosen": f"It is {n}.", "rejected": f"Well, {n} is what it is."}
         for n in range(14)
     ]
-    (folder / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs[:10]))
     (folder / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs[10:]))
 

@@ -21,9 +21,8 @@ def score(task, completion):
 '''
 
 
-@pytest.fixture(scope="module")
-def recipe(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recipe")
+def write_parity_tasks(folder: Path, number: int) -> None:
+    """`tasks.jsonl`, with demonstrations, and the verifier that its tasks name."""
     (folder / "parity.py").write_text(VERIFIER)
     rows = [
         {
@@ -33,9 +32,15 @@ def recipe(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             "answer": "",
             "info": {"demonstration": f"It is {n}."},
         }
-        for n in range(12)
+        for n in range(number)
     ]
     (folder / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    write_parity_tasks(folder, 12)
     tasks = [{"source": "jsonl", "args": {"path": str(folder / "tasks.jsonl")}}]
     config = {
         "model": {"name": str(tiny_model_dir), "dtype": "float32"},
