@@ -239,6 +239,8 @@ class Box:
             self._reap()
         if wake == "flood":
             return Outcome(status="output_limit", message="wrote more than its limit of output")
+        if wake == "cpu":
+            return self._out_of_cpu()
         return Outcome(status="timeout", message=f"stopped after {self._ended - self._started:.1f} s")
 
     def _end(self, ending: Ending) -> Outcome:
@@ -250,7 +252,7 @@ class Box:
         if ending.code < 0:
             # Nobody in a box can kill its first process; the kernel counts the limit in ticks and reports exact time.
             if ending.code == -signal.SIGKILL and ending.cpu_s >= self._limits.cpu_s * 0.5:
-                return Outcome(status="timeout", message=f"over {self._limits.cpu_s:g} s of CPU time")
+                return self._out_of_cpu()
             name = signal.Signals(-ending.code).name if -ending.code in set(signal.Signals) else str(-ending.code)
             self._events.append(f"killed_by_{name}")
             return Outcome(status="crash", message=f"died by {name}")
@@ -264,6 +266,9 @@ class Box:
             )
         status: Status = "memory" if last.startswith("MemoryError") else "error"
         return Outcome(status=status, message=_line(f"exit status {ending.code}" + (f": {last}" if last else "")))
+
+    def _out_of_cpu(self) -> Outcome:
+        return Outcome(status="timeout", message=f"over {self._limits.cpu_s:g} s of CPU time")
 
     def _reap(self) -> Ending:
         if self._ending is None:

@@ -1,4 +1,4 @@
-"""A control group for one zygote and its box: what the whole box may use together, however many processes it becomes.
+"""A control group for one zygote and its box: what the whole box uses together, however many processes it becomes.
 
 Made once for each zygote, since it has one box at a time; cgroup v2 or v1, whichever lets this process make a group below its
 own. Without one, each process of a box is limited by itself.
@@ -16,15 +16,22 @@ from rlvr_sandbox.types import Limits
 _ZYGOTE_MB = 64
 _ZYGOTE_PROCESSES = 2
 _PREFIX = "rlvr-box-"
+_CONTROLLERS = ("memory", "pids", "cpuacct")
 _counter = itertools.count()
 
 
 class Group:
-    """Folders of one group: one with cgroup v2, two with v1 (memory and pids)."""
+    """Folders of one group: one with cgroup v2, up to three with v1.
 
-    def __init__(self, memory: Path, pids: Path) -> None:
+    cpu: with v1 the folder that counts CPU time, where there is one.
+    """
+
+    def __init__(self, memory: Path, pids: Path, cpu: Path | None = None) -> None:
         self.version = 2 if memory == pids else 1
         self._memory, self._pids = memory, pids
+        self._folders = {memory, pids, *([cpu] if cpu else [])}
+        counts = memory / "cpu.stat" if self.version == 2 else cpu / "cpuacct.usage" if cpu else None
+        self._cpu = os.open(counts, os.O_RDONLY | os.O_CLOEXEC) if counts else -1
         self._limits: tuple[int, int] | None = None
         self._events = os.open(
             memory / ("memory.events" if self.version == 2 else "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC
@@ -33,7 +40,7 @@ class Group:
 
     def add(self, pid: int) -> None:
         """Moves a process in; what it starts from now on is in, too."""
-        for folder in {self._memory, self._pids}:
+        for folder in self._folders:
             (folder / "cgroup.procs").write_text(str(pid))
 
     def limit(self, limits: Limits) -> None:
@@ -57,16 +64,24 @@ class Group:
                 return int(count)
         return 0
 
+    def cpu_s(self) -> float | None:
+        """Seconds of CPU time that everything in the group has used so far; None where that is not counted."""
+        if self._cpu < 0:
+            return None
+        counted = os.pread(self._cpu, 4096, 0).split()
+        return int(counted[1]) / 1e6 if self.version == 2 else int(counted[0]) / 1e9  # `usage_usec N ...`, or nanoseconds
+
     def forget(self) -> None:
         """Of a group that is somebody else's."""
-        if self._events >= 0:
-            os.close(self._events)
-            self._events = -1
+        for descriptor in (self._events, self._cpu):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._events = self._cpu = -1
 
     def close(self) -> None:
         """Safe to call twice."""
         self.forget()
-        for folder in {self._memory, self._pids}:
+        for folder in self._folders:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
@@ -95,13 +110,18 @@ def _make_v2() -> Group:
 
 def _make_v1() -> Group:
     folders = _own_folders()
-    for name in ("memory", "pids"):
-        _sweep(folders[name])
-    memory = _new(folders["memory"])
+    made: list[Path] = []
     try:
-        return Group(memory, _new(folders["pids"]))
+        for name in ("memory", "pids"):
+            _sweep(folders[name])
+            made.append(_new(folders[name]))
+        with contextlib.suppress(OSError, KeyError):  # CPU time need not be counted
+            _sweep(folders["cpuacct"])
+            made.append(_new(folders["cpuacct"]))
+        return Group(*made)
     except BaseException:
-        memory.rmdir()
+        for folder in made:
+            folder.rmdir()
         raise
 
 
@@ -124,7 +144,10 @@ def group_of(pid: int) -> Group | None:
     """The group that a process is in, to ask what happened in it; None where its files are not to be seen."""
     with contextlib.suppress(OSError, KeyError, ValueError):
         folders = _own_folders(str(pid))
-        group = Group(folders[""], folders[""]) if "memory" not in folders else Group(folders["memory"], folders["pids"])
+        if "memory" in folders:
+            group = Group(folders["memory"], folders["pids"], folders.get("cpuacct"))
+        else:
+            group = Group(folders[""], folders[""])
         group.ran_out_of_memory()
         return group
     return None
@@ -140,7 +163,7 @@ def _own_folders(pid: str = "self") -> dict[str, Path]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split()
         kind, options = fields[fields.index("-") + 1], fields[-1].split(",")
-        names = [""] if kind == "cgroup2" else [name for name in options if kind == "cgroup" and name in ("memory", "pids")]
+        names = [""] if kind == "cgroup2" else [name for name in options if kind == "cgroup" and name in _CONTROLLERS]
         for name in names:
             root, mounted = fields[3], Path(fields[4])
             below = os.path.relpath(own[name], root) if name in own else ""

@@ -254,6 +254,9 @@ class EngineGroup:
         """False where the group's files are not to be seen from here: then the box has died by a signal."""
         return self._group is not None and self._group.ran_out_of_memory()
 
+    def cpu_s(self) -> float | None:
+        return self._group.cpu_s() if self._group is not None else None
+
     def close(self) -> None:
         """It goes with the container."""
         if self._group is not None:

@@ -65,13 +65,14 @@ class Process(Protocol):
 
 
 class Group(Protocol):
-    """What counts the memory and processes of a whole box."""
+    """What counts the memory, processes and CPU time of a whole box."""
 
     version: int
 
     def add(self, pid: int) -> None: ...
     def limit(self, limits: Limits) -> None: ...
     def ran_out_of_memory(self) -> bool: ...
+    def cpu_s(self) -> float | None: ...
     def close(self) -> None: ...
 
 
@@ -148,7 +149,8 @@ def _group_of(pid: int | None) -> Group | None:
                 group.add(pid)
             group.limit(Limits())
             group.ran_out_of_memory()
-        except OSError:
+            group.cpu_s()
+        except (OSError, ValueError, IndexError):
             return None
     return group
 

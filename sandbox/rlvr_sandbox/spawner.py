@@ -36,6 +36,8 @@ class BoxProcess:
     pidfd: int
     reap: Callable[[], Ending]
     """To be called once, when the process has ended or been killed. Raises SandboxError where it cannot be known."""
+    cpu_s: Callable[[], float] | None = None
+    """Seconds of CPU time that all its processes have used, the ended ones too; None where that is not counted."""
 
 
 class Spawner(Protocol):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from rlvr_sandbox.cpu_limit import CpuLimit
 from rlvr_sandbox.frames import Inbox
 from rlvr_sandbox.spawner import BoxProcess
 from rlvr_sandbox.types import Limits
@@ -18,7 +19,7 @@ from rlvr_sandbox.types import Limits
 KEPT_STDERR = 8192
 _CHUNK = 1 << 18
 
-Wake = Literal["done", "deadline", "ended", "flood"]
+Wake = Literal["done", "deadline", "cpu", "ended", "flood"]
 
 
 class Streams:
@@ -32,6 +33,7 @@ class Streams:
         """Whether standard input is written already."""
         self._process = process
         self._limits = limits
+        self._cpu = CpuLimit(process.cpu_s, limits.cpu_s, limits.processes)
         self._control = process.control.fileno()
         self._outgoing = bytearray()
         self._stdin = memoryview(stdin)
@@ -58,7 +60,7 @@ class Streams:
         return not self._outgoing
 
     def pump(self, until: float, done: Callable[[], bool]) -> Wake:
-        """Moves bytes both ways until `done`, the moment `until`, the program's end, or too much output."""
+        """Moves bytes both ways until `done`, the moment `until`, the program's end, too much CPU time, or too much output."""
         process = self._process
         while True:
             if self._control in self._awaited:
@@ -69,9 +71,11 @@ class Streams:
                 else:
                     self._shut(process.stdin)
             left = until - time.monotonic()
-            ready = dict(self._poll.poll(max(0.0, left * 1000))) if left > 0 else {}
-            if not ready and time.monotonic() >= until:
+            if left <= 0:
                 return "deadline"
+            ready = dict(self._poll.poll(min(left, self._cpu.pause_s()) * 1000))
+            if self._cpu.over():
+                return "cpu"
             if self._control in ready and self._talk(ready[self._control]):
                 self._forget(self._control)
             if process.stdin in ready:

@@ -31,7 +31,7 @@ class Limits:
     case_wall_s: float | None = None
     """One call; None: as long as `wall_s` leaves."""
     cpu_s: float = 4.0
-    """CPU time of each process of the box; rounded up to whole seconds, as the kernel counts it."""
+    """CPU time of the whole box where a control group can count it, else of each of its processes, rounded up to whole seconds."""
     memory_mb: int = 1024
     """Of the whole box where a memory cgroup can be written, else of each of its processes."""
     stdout_bytes: int = 16 * 2**20

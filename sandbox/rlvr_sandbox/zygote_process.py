@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Callable
 
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.frames import ENDING
@@ -141,7 +142,16 @@ class ZygoteProcess:
             raise
         self.served += 1
         self._box = int(pid)
-        return BoxProcess(ends.control, ends.stdin, ends.stdout, ends.stderr, handle, lambda: self._reap(pid))
+        cpu_s = self._meter()
+        return BoxProcess(ends.control, ends.stdin, ends.stdout, ends.stderr, handle, lambda: self._reap(pid, cpu_s), cpu_s)
+
+    def _meter(self) -> Callable[[], float] | None:
+        """Counts from now on, and what the zygote does meanwhile, too, which is next to nothing."""
+        group = self._group
+        begin = group.cpu_s() if group is not None else None
+        if group is None or begin is None:
+            return None
+        return lambda: (group.cpu_s() or 0.0) - begin
 
     def _limit_group(self, limits: Limits) -> None:
         if self._group is not None:
@@ -150,12 +160,13 @@ class ZygoteProcess:
             except OSError as error:
                 raise SandboxError(f"the control group of a box cannot be set: {error}") from error
 
-    def _reap(self, pid: bytes) -> Ending:
+    def _reap(self, pid: bytes, counted_s: Callable[[], float] | None) -> Ending:
         self._send(pid, [])
         _, answer = self._receive()
         code, cpu_s, peak_memory_mb, refused = ENDING.unpack_from(answer)
         over = answer[ENDING.size :].decode()
         out_of_memory = self._group is not None and self._group.ran_out_of_memory()
+        cpu_s = counted_s() if counted_s is not None else cpu_s
         self._box = 0
         return Ending(code, cpu_s, peak_memory_mb, out_of_memory or over == "memory", over, refused)
 

@@ -156,6 +156,55 @@ def test_processor_time_is_limited_apart_from_the_wall(sandbox: Sandbox) -> None
     assert "CPU" in result.message
 
 
+BURNERS = {
+    "processes that live": """
+import os
+def f():
+    for _ in range(3): os.fork()
+    while True: pass
+""",
+    "short processes that nobody waits for": """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+def f():
+    while True:
+        try: child = os.fork()
+        except OSError: child = time.sleep(0.01)
+        if child == 0:
+            end = time.process_time() + 0.05
+            while time.process_time() < end: pass
+            os._exit(0)
+""",
+    "orphans": """
+import os
+def f():
+    while True:
+        try: child = os.fork()
+        except OSError: child = None
+        if child == 0:
+            try: os.fork() or [None for _ in range(10**6)]
+            finally: os._exit(0)
+        if child: os.waitpid(child, 0)
+""",
+    "threads and processes": """
+import os, threading
+def f():
+    os.fork()
+    for _ in range(2): threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()
+    while True: pass
+""",
+}
+
+
+@pytest.mark.parametrize("name", BURNERS)
+def test_processor_time_of_all_processes_counts_together(sandbox: Sandbox, name: str) -> None:
+    if not sandbox.walls().cgroup:
+        pytest.skip("nothing counts a whole box without a control group")
+    result = call(sandbox, BURNERS[name], cpu_s=1, wall_s=60.0)
+    assert (result.status, result.message) == ("timeout", "over 1 s of CPU time"), result
+    assert 1.0 <= result.cpu_s < 2.0
+
+
 MEMORY = {
     "one array": "def f(): return len(bytearray(1 << 30))",
     "a growing list": "def f():\n    v = [0]\n    while True: v = v + v",
