@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -19,6 +19,10 @@ class LentBox(Protocol):
 
     def load(self) -> Outcome: ...
     def call(self, args: tuple[Value, ...] = (), kwargs: Mapping[str, Value] | None = None) -> Outcome: ...
+    def calls(self, calls: Iterable[Call]) -> Iterator[Outcome]:
+        """The outcome of each, in order. Inputs may be sent before earlier answers are there; close the box to stop."""
+        ...
+
     def wait(self) -> Result: ...
     def result(self, outcome: Outcome) -> Result: ...
     def next_message(self) -> tuple[Any, ...] | None: ...

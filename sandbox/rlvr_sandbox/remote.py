@@ -14,7 +14,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -168,6 +168,9 @@ class RemoteBox:
 
     def call(self, args: tuple[Value, ...] = (), kwargs: Mapping[str, Value] | None = None) -> Outcome:
         return outcome_from_wire(self._ask("call", tuple(args), dict(kwargs or {})))
+
+    def calls(self, calls: Iterable[Call]) -> Iterator[Outcome]:
+        return (self.call(call.args, call.kwargs) for call in calls)
 
     def wait(self) -> Result:
         return result_from_wire(self._ask("wait"))

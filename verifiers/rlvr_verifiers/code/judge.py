@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import cast
 
-from rlvr_sandbox import Lender, LentBox, Outcome, Program, Result, SandboxError
+from rlvr_sandbox import Call, Lender, LentBox, Outcome, Program, Result, SandboxError
 from rlvr_verifiers.code.answer import Gold, StdioCase
 from rlvr_verifiers.code.asserts import FunctionCase
 from rlvr_verifiers.code.compare import Rules, same, same_output, shown
@@ -99,9 +99,9 @@ def _judge_calls(sandbox: Lender, gold: Gold, source: str, order: Sequence[int],
         if outcome.status != "ok":
             tally.fail(_reason(outcome), f"while it was loaded: {outcome.message}")
         else:
-            for number in order:
-                case = cast(FunctionCase, gold.cases[number])
-                outcome = box.call(case.args, case.kwargs)
+            cases = [cast(FunctionCase, gold.cases[number]) for number in order]
+            answers = box.calls(Call(args=case.args, kwargs=case.kwargs) for case in cases)
+            for number, case, outcome in zip(order, cases, answers, strict=True):
                 problem = _problem(gold, number, case, outcome, rules)
                 if problem is None:
                     tally.passed += 1
