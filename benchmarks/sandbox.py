@@ -1,32 +1,37 @@
 """What a box costs: the sandbox against `subprocess.run([python, file])` on small programs, in turns, so that a busy machine
 slows both.
 
-    python benchmarks/sandbox.py [--rounds 300] [--workers 1 2] [--out docs/results/sandbox.json]
+    python benchmarks/sandbox.py [--rounds 300] [--workers 1 2] [--backends zygote bwrap docker landlock] [--out F]
 
 `bare` starts an interpreter on a file that holds program and check. `fork` is the backend without walls: the same warm zygote
-and protocol, so `zygote / fork` is what the walls cost. `8 cases` runs one stdin/stdout program on eight inputs. CPU time is that
-of everybody who has a part in it: this process, the zygote and the programs.
+and protocol, so `zygote / fork` is what the walls cost. `8 cases` runs one stdin/stdout program on eight inputs, with the first
+backend. CPU time is that of everybody who has a part in it: this process, the zygote and the programs; a container's is not counted.
+For root `landlock` needs a Python that other users can read: `--python /usr/bin/python3`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import platform
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import nan
 from pathlib import Path
 from typing import Any
 
 from rlvr.manifest import folder_commit
-from rlvr_sandbox import Call, Limits, Program, Sandbox
+from rlvr_sandbox import Call, Interpreter, Limits, Program, Sandbox
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,10 +77,10 @@ _WARM = 100
 """Boxes of each sandbox before anything is measured."""
 
 
-def bare(problem: Problem, folder: Path) -> None:
+def bare(problem: Problem, folder: Path, python: str) -> None:
     file = folder / "main.py"
     file.write_text(problem.as_file())
-    subprocess.run([sys.executable, str(file)], check=True)
+    subprocess.run([python, str(file)], check=True)
 
 
 def boxed(problem: Problem, sandbox: Sandbox) -> None:
@@ -122,25 +127,23 @@ def own_ms(who: int) -> float:
     return (usage.ru_utime + usage.ru_stime) * 1000
 
 
-def measure(rounds: int) -> dict[str, dict[str, Any]]:
+def measure(rounds: int, backends: Sequence[str], python: str) -> dict[str, dict[str, Any]]:
     """Milliseconds of each way, in turns, and CPU time of one turn."""
-    times: dict[str, list[float]] = {"bare": [], "fork": [], "zygote": [], "8 cases": []}
-    cpu: dict[str, float] = dict.fromkeys(times, 0.0)
-    with (
-        Sandbox("zygote") as walls,
-        Sandbox("unsafe_rlimit") as fork,
-        Sandbox("zygote") as cases,
-        tempfile.TemporaryDirectory() as folder,
-    ):
-        families = {"bare": [], "fork": warm(fork), "zygote": warm(walls), "8 cases": warm(cases)}
-        before = {name: cpu_ms(pids) for name, pids in families.items()}
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        names = {"fork": "unsafe_rlimit", **dict(zip(backends, backends, strict=True)), "8 cases": backends[0]}
+        sandboxes = {
+            way: stack.enter_context(Sandbox(name, interpreter=Interpreter(path=python))) for way, name in names.items()
+        }
+        families: dict[str, list[int]] = {"bare": [], **{way: warm(sandbox) for way, sandbox in sandboxes.items()}}
+        times: dict[str, list[float]] = {way: [] for way in families}
+        cpu = {way: -cpu_ms(pids) for way, pids in families.items()}
         for number in range(rounds):
             problem = PROBLEMS[number % len(PROBLEMS)]
             ways: dict[str, Callable[[], None]] = {
-                "bare": lambda problem=problem: bare(problem, Path(folder)),
-                "fork": lambda problem=problem: boxed(problem, fork),
-                "zygote": lambda problem=problem: boxed(problem, walls),
-                "8 cases": lambda: eight_cases(cases),
+                "bare": partial(bare, problem, folder, python),
+                **{way: partial(boxed, problem, sandbox) for way, sandbox in sandboxes.items()},
+                "8 cases": partial(eight_cases, sandboxes["8 cases"]),
             }
             for name, way in ways.items():
                 used = own_ms(resource.RUSAGE_SELF) + own_ms(resource.RUSAGE_CHILDREN)
@@ -149,56 +152,66 @@ def measure(rounds: int) -> dict[str, dict[str, Any]]:
                 times[name].append((time.perf_counter() - begin) * 1000)
                 cpu[name] += own_ms(resource.RUSAGE_SELF) + own_ms(resource.RUSAGE_CHILDREN) - used
         for name, pids in families.items():
-            cpu[name] += cpu_ms(pids) - before[name]
-    return {name: {"ms": times[name], "cpu_ms": cpu[name] / rounds} for name in times}
+            cpu[name] += cpu_ms(pids)
+    return {
+        name: {"ms": times[name], "cpu_ms": cpu[name] / rounds if families[name] or name == "bare" else None}
+        for name in times
+    }
 
 
-def summary(answers: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
-    rows: dict[str, dict[str, float]] = {}
+def summary(answers: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    elsewhere = [name for name, row in answers[0].items() if row["cpu_ms"] is None]
     for name in answers[0]:
         values = sorted(value for answer in answers for value in answer[name]["ms"])
         rows[name] = {
             "p50_ms": round(statistics.median(values), 3),
             "p99_ms": round(values[int(len(values) * 0.99)], 3),
-            "cpu_ms": round(statistics.mean(answer[name]["cpu_ms"] for answer in answers), 3),
+            "cpu_ms": None if name in elsewhere else round(statistics.mean(answer[name]["cpu_ms"] for answer in answers), 3),
         }
     for row in rows.values():
         row["bare_over_this"] = round(rows["bare"]["p50_ms"] / row["p50_ms"], 2)
-        row["bare_over_this_cpu"] = round(rows["bare"]["cpu_ms"] / row["cpu_ms"], 2)
+        row["bare_over_this_cpu"] = round(rows["bare"]["cpu_ms"] / row["cpu_ms"], 2) if row["cpu_ms"] else None
     return rows
 
 
-def report(workers: int, rounds: int, rows: dict[str, dict[str, float]]) -> None:
+def report(workers: int, rounds: int, rows: dict[str, dict[str, Any]]) -> None:
     print(f"{workers} worker(s), {rounds} rounds each way")
     for name, row in rows.items():
         print(
-            f"  {name:<8} p50 {row['p50_ms']:7.2f} ms   p99 {row['p99_ms']:7.2f} ms   CPU {row['cpu_ms']:6.2f} ms   "
-            f"bare/this {row['bare_over_this']:5.1f} (CPU {row['bare_over_this_cpu']:.1f})"
+            f"  {name:<8} p50 {row['p50_ms']:7.2f} ms   p99 {row['p99_ms']:7.2f} ms   CPU {row['cpu_ms'] or nan:6.2f} ms   "
+            f"bare/this {row['bare_over_this']:5.1f} (CPU {row['bare_over_this_cpu'] or nan:.1f})"
         )
-    print(f"  zygote/fork {rows['zygote']['p50_ms'] / rows['fork']['p50_ms']:.2f}")
+    for name in rows.keys() - {"bare", "fork", "8 cases"}:
+        print(f"  {name}/fork {rows[name]['p50_ms'] / rows['fork']['p50_ms']:.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--python", default=sys.executable, help="what every way but docker runs programs with")
+    parser.add_argument("--backends", nargs="+", default=["zygote"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(measure(options.rounds)))
+        print(json.dumps(measure(options.rounds, options.backends, options.python)))
         return
     results: dict[str, Any] = {
         "commit": folder_commit(Path(__file__).parent),
-        "command": f"python benchmarks/sandbox.py --rounds {options.rounds}",
-        "python": platform.python_version(),
+        "command": shlex.join(["python", *sys.argv]),
+        "python": subprocess.run([options.python, "--version"], check=True, capture_output=True, text=True).stdout.split()[
+            1
+        ],
         "kernel": platform.release(),
         "cores": os.cpu_count(),
         "rounds": options.rounds,
         "workers": {},
     }
     for workers in options.workers:
-        command = [sys.executable, __file__, "--child", "--rounds", str(options.rounds)]
+        command = [sys.executable, __file__, "--child", "--rounds", str(options.rounds), "--python", options.python]
+        command += ["--backends", *options.backends]
         load = os.getloadavg()[0]
         started = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(workers)]
         rows = summary([json.loads(process.communicate()[0]) for process in started])
