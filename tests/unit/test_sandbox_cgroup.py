@@ -1,0 +1,64 @@
+"""A control group as its files, of both versions: this machine has only one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rlvr_sandbox.cgroup import Group
+from rlvr_sandbox.types import Limits
+
+FILES = {
+    2: {
+        "memory.events": "low 0\noom 0\noom_kill 0\n",
+        "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n",
+    },
+    1: {"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n", "cpuacct.usage": "2500000000\n"},
+}
+
+
+@pytest.fixture(params=[1, 2])
+def folders(request: pytest.FixtureRequest, tmp_path: Path) -> list[Path]:
+    version: int = request.param
+    found = [tmp_path] * 2 if version == 2 else [tmp_path / name for name in ("memory", "pids", "cpuacct")]
+    for folder in found:
+        folder.mkdir(exist_ok=True)
+    for name, text in FILES[version].items():
+        (found[-1] if "cpu" in name else found[0]).joinpath(name).write_text(text)
+    return found
+
+
+def test_cpu_time_is_told_in_seconds(folders: list[Path]) -> None:
+    group = Group(*folders)
+    assert group.cpu_s() == 2.5
+    group.forget()
+    assert group.cpu_s() is None
+
+
+def test_without_a_folder_that_counts_it_no_cpu_time_is_told(tmp_path: Path) -> None:
+    for name in ("memory", "pids"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "memory" / "memory.oom_control").write_text("oom_kill 0\n")
+    group = Group(tmp_path / "memory", tmp_path / "pids")
+    assert (group.version, group.cpu_s()) == (1, None)
+    group.forget()
+
+
+def test_limits_and_processes_are_written_to_every_folder(folders: list[Path]) -> None:
+    group = Group(*folders)
+    group.limit(Limits(memory_mb=100, processes=5))
+    group.add(7)
+    assert all((folder / "cgroup.procs").read_text() == "7" for folder in folders)
+    memory = folders[0] / ("memory.max" if group.version == 2 else "memory.limit_in_bytes")
+    assert (memory.read_text(), (folders[1] / "pids.max").read_text()) == (str(164 * 2**20), "7")
+    group.forget()
+
+
+def test_each_kill_for_memory_is_told_once(folders: list[Path]) -> None:
+    group = Group(*folders)
+    (events,) = [file for file in folders[0].iterdir() if file.name in ("memory.events", "memory.oom_control")]
+    assert not group.ran_out_of_memory()
+    events.write_text(events.read_text().replace("oom_kill 0", "oom_kill 2"))
+    assert [group.ran_out_of_memory(), group.ran_out_of_memory()] == [True, False]
+    group.forget()
