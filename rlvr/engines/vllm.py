@@ -174,7 +174,7 @@ class VllmEngine:
                     yield _to_generation(running.pop(output.request_id).index, output, version)
                 await asyncio.sleep(0)
         finally:
-            if running and self._failure is None:  # the caller left early
+            if running and self._failure is None and not self._closed:  # the caller left early
                 self._llm.abort_request(list(running))
 
     def _start(self, requests: Sequence[GenerationRequest], weights: Weights) -> dict[str, GenerationRequest]:

@@ -60,3 +60,7 @@ def test_a_cache_too_small_for_all_changes_no_completion(found: dict[str, Any]) 
     assert found["preempted"] > 0
     assert found["crowded"] == found["roomy"]
     assert max(map(len, found["roomy"])) > 64
+
+
+def test_an_engine_closed_while_it_samples_lets_go_in_silence(found: dict[str, Any]) -> None:
+    assert found["closed while sampling"] == "nothing"

@@ -57,13 +57,33 @@ def hand_over(policy: Policy, engine: RolloutEngine, folder: Path, version: int)
     shutil.rmtree(folder)
 
 
+def requests(*lengths: int) -> list[GenerationRequest]:
+    """One for each length, in tokens."""
+    return [
+        GenerationRequest(index=i, prompt_ids=tuple(row[:20]), seed=i, max_tokens=length, temperature=1.0, weights="base")
+        for i, (row, length) in enumerate(zip(ROWS * 2, lengths, strict=False))
+    ]
+
+
+def closed_while_sampling(engine: RolloutEngine) -> str:
+    """What an interrupted run meets that closes its engine before its rollouts are let go of."""
+
+    async def sample() -> None:
+        sampling = engine.generate(requests(1, 100))
+        await anext(aiter(sampling))
+        engine.close()
+        await sampling.aclose()  # type: ignore[attr-defined]
+
+    try:
+        asyncio.run(sample())
+    except Exception as error:
+        return repr(error)
+    return "nothing"
+
+
 def completions(engine: RolloutEngine) -> list[list[int]]:
     async def sample() -> dict[int, list[int]]:
-        wanted = [
-            GenerationRequest(index=i, prompt_ids=tuple(row[:20]), seed=i, max_tokens=100, temperature=1.0, weights="base")
-            for i, row in enumerate(ROWS * 2)
-        ]
-        return {g.index: list(g.token_ids) async for g in engine.generate(wanted)}
+        return {g.index: list(g.token_ids) async for g in engine.generate(requests(*[100] * 8))}
 
     done = asyncio.run(sample())
     return [done[i] for i in sorted(done)]
@@ -110,6 +130,8 @@ def main(folder: Path, scratch: Path) -> None:
         if kind == "full":
             found["refusal"] = base_refusal(engine)
         roomy = completions(engine) if (kind, quantization) == ("lora", "none") else None
+        if quantization == "nf4":
+            found["closed while sampling"] = closed_while_sampling(engine)
         engine.close()
         if roomy is not None:
             found["roomy"] = roomy
