@@ -46,6 +46,10 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
         "warning",
         "no call is wanted, so any words will do; mix with tasks that want calls, or never to call is learnt",
     ),
+    "form_alone_passes": (
+        "warning",
+        "only the form is judged, and words that answer nothing have it; judge the content, too (`multi`)",
+    ),
     "overlap": ("warning", "a long run of words is shared with an evaluation question"),
     "conflicting_gold": ("warning", "the same prompt has another gold elsewhere"),
     "duplicate_prompt": ("warning", "the same prompt occurs more than once"),
@@ -212,7 +216,7 @@ def _probes(task: Task) -> Iterator[tuple[str, Sequence[str]]]:
         yield "any_reply_passes", NO_OPS  # words are what is asked for here
     else:
         yield "echo_passes", (prompt,)
-        yield "no_op_passes", NO_OPS
+        yield ("form_alone_passes" if task.verifier == "ifeval" else "no_op_passes"), NO_OPS
     if task.verifier == "code":
         yield "idle_passes", idle_programs(task.answer)
     expressions: list[str] = _EXPRESSION.findall(prompt[:20_000])

@@ -27,6 +27,7 @@ from rlvr_tasks.sources.bfcl import bfcl
 from rlvr_tasks.sources.concise import concise
 from rlvr_tasks.sources.contests import contests
 from rlvr_tasks.sources.hf import hf
+from rlvr_tasks.sources.ifeval import ifeval
 from rlvr_tasks.sources.jsonl import jsonl
 from rlvr_tasks.sources.mathematics import competition_math, gsm8k
 from rlvr_tasks.sources.mix import mix
@@ -53,6 +54,7 @@ BUILT_IN: dict[str, SourceFunction] = {
     "concise": concise,
     "hf": hf,
     "human_eval": human_eval,
+    "ifeval": ifeval,
     "jsonl": jsonl,
     "math": competition_math,
     "mbpp": mbpp,

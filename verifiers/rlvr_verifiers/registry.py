@@ -33,6 +33,7 @@ BUILT_IN: Mapping[str, str] = {
     "code": "rlvr_verifiers.code:Code",
     "exact": "rlvr_verifiers.exact:Exact",
     "format": "rlvr_verifiers.format:Format",
+    "ifeval": "rlvr_verifiers.ifeval:IfEval",
     "json_schema": "rlvr_verifiers.json_schema:JsonSchema",
     "judge": "rlvr_verifiers.judge:Judge",
     "math": "rlvr_verifiers.math:Math",
