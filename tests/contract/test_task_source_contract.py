@@ -66,10 +66,20 @@ CONTESTS = [
     }
     for n in range(2, 26)
 ]
+IFEVAL = [
+    {
+        "key": n,
+        "prompt": f"Write {n} lines, and name the frog. Use no commas.",
+        "instruction_id_list": ["keywords:existence", "punctuation:no_comma"],
+        "kwargs": [{"keywords": ["frog"]}, {"keywords": None}],
+        "demonstration": f"{n} ponds and in each of them a frog",
+    }
+    for n in range(2, 26)
+]
 PROGRAMS = ["human_eval", "mbpp", "contests"]
 FILES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet"]
 GENERATED = ["arithmetic", "arithmetic_boxed", "small_functions", "concise", "tool_calls", "tool_env_files", "tool_env_shop"]
-CASES = [*FILES, "mix", *GENERATED, *PROGRAMS, *MATHEMATICS, *GYM]
+CASES = [*FILES, "mix", *GENERATED, *PROGRAMS, *MATHEMATICS, "ifeval", *GYM]
 ELSEWHERE = {"bfcl"}
 """Reads a leaderboard's own files: tests/unit/test_tool_sources.py."""
 
@@ -88,7 +98,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         packed.write(lines)
     pq.write_table(pa.Table.from_pylist(GSM8K), folder / "gsm.parquet")
     found = {name: str(folder / f"gsm.{name}") for name in ("jsonl", "jsonl.gz", "parquet")}
-    sets = {"human_eval": HUMAN_EVAL, "mbpp": MBPP, "contests": CONTESTS, "gsm8k": GSM8K, "math": COMPETITION}
+    sets = {
+        "human_eval": HUMAN_EVAL,
+        "mbpp": MBPP,
+        "contests": CONTESTS,
+        "gsm8k": GSM8K,
+        "math": COMPETITION,
+        "ifeval": IFEVAL,
+    }
     for name, rows in sets.items():
         found[name] = str(folder / f"{name}.jsonl")
         Path(found[name]).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -106,7 +123,7 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
             return {"source": "jsonl", "args": {"path": files[case.replace("_", ".")], **MAPPING}}
         case "hf_jsonl" | "hf_parquet":
             return {"source": "hf", "args": {"name": files[case.removeprefix("hf_")], **MAPPING}}
-        case "human_eval" | "mbpp" | "contests" | "gsm8k" | "math":
+        case "human_eval" | "mbpp" | "contests" | "gsm8k" | "math" | "ifeval":
             return {"source": case, "args": {"path": files[case]}}
         case "mix":
             parts = [{"source": "arithmetic", "args": {"kinds": kind, "split": split}} for kind in ("largest", "sort")]

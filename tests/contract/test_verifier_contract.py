@@ -67,6 +67,11 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         '```json\n{"n": 4}\n```',
         '{"n": 5}',
     ),
+    "ifeval": (
+        task("ifeval", '{"instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": ["Rhine"]}]}'),
+        "The Rhine.",
+        "The Elbe.",
+    ),
     "tool_call": (
         dataclasses.replace(
             task("tool_call", '[{"name": "double", "arguments": {"n": 4}}]'),

@@ -1,4 +1,4 @@
-"""IFEval (Zhou et al., 2023) and rows of its shape: `prompt`, `instruction_id_list`, `kwargs`, and optionally `key`.
+"""IFEval (Zhou et al., 2023) and rows of its shape: `prompt`, `instruction_id_list`, `kwargs`, and optionally `key` and `demonstration`, a reply.
 
     {"key": 1001, "prompt": "... no commas ...", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
 
@@ -24,7 +24,9 @@ def ifeval(
     split: Annotated[str, Field(description="split of a hub data set; name of the split for a file")] = "train",
     config: Annotated[str | None, Field(description="configuration of a hub data set")] = None,
     revision: Annotated[str | None, Field(description="hub commit or tag, for an exact repeat")] = None,
-    partial: Annotated[bool, Field(description="score the share of instructions that are followed, not all or nothing")] = False,
+    partial: Annotated[
+        bool, Field(description="score the share of instructions that are followed, not all or nothing")
+    ] = False,
     unreadable: Annotated[
         Literal["refuse", "drop"],
         Field(description="rows with instructions that are not known: refuse the file (default), or drop them"),
@@ -44,6 +46,7 @@ def ifeval(
                 "data_source": data_source,
                 "ability": "instructions",
                 "split": split.split("[")[0],
+                "info": {"demonstration": row["demonstration"]} if row.get("demonstration") else {},
             }
         except TaskError as error:
             raise type(error)(f"{where}: {error}") from None

@@ -37,7 +37,7 @@ Texts = Annotated[list[Text], Field(min_length=1)]
 Language = Literal[tuple(SCRIPTS)]  # pyright: ignore[reportInvalidTypeForm]
 
 CONSTRAINED = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
-COMMAS = frozenset(",،，、﹐､")
+COMMAS = frozenset(",،，、﹐､")  # noqa: RUF001
 
 
 def existence(reply: str, prompt: str, *, keywords: Texts) -> bool:

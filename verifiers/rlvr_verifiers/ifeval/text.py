@@ -8,6 +8,7 @@ sentences: they end in . ! ? or their like in other scripts (…, 。, ।, ؟, 
     is one more. Line ends mean nothing. IFEval asks a trained model (Punkt), which counts the number of a list's entry as a sentence.
 """
 
+# ruff: noqa: RUF001, SIM905 - punctuation of other scripts; lists of words that can be read
 from __future__ import annotations
 
 import re

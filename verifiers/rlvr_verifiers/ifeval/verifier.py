@@ -55,14 +55,18 @@ class IfEval:
         prompt = "\n".join(str(message.get("content")) for message in task.prompt if message.get("role") == "user")
         problem = _unjudgeable(reply, prompt, completion)
         if reply is None or problem is not None:
-            return Score(value=0.0, passed=False, reason=(problem or "no_answer"), explanation="there is no reply to look at")
+            return Score(
+                value=0.0, passed=False, reason=(problem or "no_answer"), explanation="there is no reply to look at"
+            )
         broken = [each for each in instructions if not each.follows(reply, prompt, **each.arguments)]
         followed = 1 - len(broken) / len(instructions)
         return Score(
             value=1.0 if not broken else followed if partial else 0.0,
             passed=not broken,
             reason="not_followed" if broken else "ok",
-            explanation=clip("not followed: " + ", ".join(each.id for each in broken), 300) if broken else "all are followed",
+            explanation=clip("not followed: " + ", ".join(each.id for each in broken), 300)
+            if broken
+            else "all are followed",
             metrics={"followed": followed},
         )
 
@@ -80,7 +84,9 @@ def read_instructions(answer: str) -> tuple[Instruction, ...]:
         raise _bad("it is no object of two lists, instruction_id_list and kwargs")
     names, arguments = cast("list[Any]", ids), cast("list[Any]", kwargs)
     if not names or len(names) != len(arguments):
-        raise _bad(f"it has {len(names)} instructions and {len(arguments)} sets of arguments; as many are needed, one at least")
+        raise _bad(
+            f"it has {len(names)} instructions and {len(arguments)} sets of arguments; as many are needed, one at least"
+        )
     return tuple(_instruction(name, given) for name, given in zip(names, arguments, strict=True))
 
 
