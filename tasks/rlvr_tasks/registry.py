@@ -24,6 +24,7 @@ from rlvr_tasks.protocol import SourceFunction, TaskSource
 from rlvr_tasks.rows import listed
 from rlvr_tasks.sources.arithmetic import arithmetic
 from rlvr_tasks.sources.bfcl import bfcl
+from rlvr_tasks.sources.calculations import calculations
 from rlvr_tasks.sources.concise import concise
 from rlvr_tasks.sources.contests import contests
 from rlvr_tasks.sources.hf import hf
@@ -49,6 +50,7 @@ SAMPLED_GOLDS = 64
 BUILT_IN: dict[str, SourceFunction] = {
     "arithmetic": arithmetic,
     "bfcl": bfcl,
+    "calculations": calculations,
     "gsm8k": gsm8k,
     "contests": contests,
     "concise": concise,
