@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from rlvr_tasks.code_probes import idle_programs
 from rlvr_tasks.contamination import NGRAM, normalized, overlaps, prompt_text
 from rlvr_tasks.preferences import is_preference, unusable_preferences
-from rlvr_verifiers import tool_call, tool_env
+from rlvr_verifiers import sql, tool_call, tool_env
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.registry import check_task
@@ -64,10 +64,11 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
 PLAIN_GOLD = frozenset({"math", "choice", "exact"})
 """Verifiers whose gold is itself the answer, so that a plain form of it must pass."""
 GOLD_COMPLETIONS: Mapping[str, Callable[[Task], Completion]] = {
+    "sql": sql.gold_completion,
     "tool_call": tool_call.gold_completion,
     "tool_env": tool_env.gold_completion,
 }
-"""Verifiers whose gold says which calls to make: a completion that makes them must pass."""
+"""Verifiers from whose gold a completion can be made, which must pass."""
 GOLD_FORMS = ("\\boxed{{{gold}}}", "Answer: {gold}", "{gold}", "<answer>{gold}</answer>", "#### {gold}")
 NO_OPS = ("I do not know.", "Answer:", "\\boxed{}")
 NEAR_COPY = 0.8

@@ -35,6 +35,7 @@ from rlvr_tasks.sources.mix import mix
 from rlvr_tasks.sources.programs import human_eval, mbpp
 from rlvr_tasks.sources.reasoning_gym import reasoning_gym
 from rlvr_tasks.sources.small_functions import small_functions
+from rlvr_tasks.sources.sql import sql
 from rlvr_tasks.sources.tools import tool_calls, tool_env
 from rlvr_tasks.stream import MixStream, TaskStream
 from rlvr_verifiers.errors import VerifierError
@@ -62,6 +63,7 @@ BUILT_IN: dict[str, SourceFunction] = {
     "mbpp": mbpp,
     "mix": mix,
     "reasoning_gym": reasoning_gym,
+    "sql": sql,
     "tool_calls": tool_calls,
     "tool_env": tool_env,
     "small_functions": small_functions,

@@ -76,10 +76,20 @@ IFEVAL = [
     }
     for n in range(2, 26)
 ]
+SQL = [
+    {
+        "id": n,
+        "question": f"Which items cost more than {n}?",
+        "schema": "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT, price INTEGER);",
+        "inserts": f"INSERT INTO items VALUES (1, 'mug', {n - 1}), (2, 'lamp', {n}), (3, 'chair', {n + 1}), (4, 'vase', {n + 9});",
+        "query": f"SELECT name FROM items WHERE price > {n}",
+    }
+    for n in range(2, 26)
+]
 PROGRAMS = ["human_eval", "mbpp", "contests"]
 FILES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet"]
 GENERATED = ["arithmetic", "arithmetic_boxed", "small_functions", "concise", "tool_calls", "tool_env_files", "tool_env_shop"]
-CASES = [*FILES, "mix", *GENERATED, *PROGRAMS, *MATHEMATICS, "ifeval", *GYM]
+CASES = [*FILES, "mix", *GENERATED, *PROGRAMS, *MATHEMATICS, "ifeval", "sql", *GYM]
 ELSEWHERE = {"bfcl"}
 """Reads a leaderboard's own files: tests/unit/test_tool_sources.py."""
 
@@ -123,7 +133,7 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
             return {"source": "jsonl", "args": {"path": files[case.replace("_", ".")], **MAPPING}}
         case "hf_jsonl" | "hf_parquet":
             return {"source": "hf", "args": {"name": files[case.removeprefix("hf_")], **MAPPING}}
-        case "human_eval" | "mbpp" | "contests" | "gsm8k" | "math" | "ifeval":
+        case "human_eval" | "mbpp" | "contests" | "gsm8k" | "math" | "ifeval" | "sql":
             return {"source": case, "args": {"path": files[case]}}
         case "mix":
             parts = [{"source": "arithmetic", "args": {"kinds": kind, "split": split}} for kind in ("largest", "sort")]

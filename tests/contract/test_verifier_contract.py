@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import random
@@ -71,6 +72,20 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         task("ifeval", '{"instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": ["Rhine"]}]}'),
         "The Rhine.",
         "The Elbe.",
+    ),
+    "sql": (
+        task(
+            "sql",
+            json.dumps(
+                {
+                    "query": "SELECT n FROM t WHERE n > 2",
+                    "schema": "CREATE TABLE t (n INTEGER)",
+                    "databases": ["INSERT INTO t VALUES (1), (2), (3), (4)"],
+                }
+            ),
+        ),
+        "```sql\nSELECT n FROM t WHERE n >= 3\n```",
+        "```sql\nSELECT n FROM t WHERE n >= 2\n```",
     ),
     "tool_call": (
         dataclasses.replace(

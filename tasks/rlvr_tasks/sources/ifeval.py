@@ -1,4 +1,4 @@
-"""IFEval (Zhou et al., 2023) and rows of its shape: `prompt`, `instruction_id_list`, `kwargs`, and optionally `key` and `demonstration`, a reply.
+"""IFEval (Zhou et al., 2023) and rows of its shape: `prompt`, `instruction_id_list`, `kwargs`, perhaps `key` and `demonstration`.
 
     {"key": 1001, "prompt": "... no commas ...", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
 
