@@ -115,6 +115,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "gsm8k": GSM8K,
         "math": COMPETITION,
         "ifeval": IFEVAL,
+        "sql": SQL,
     }
     for name, rows in sets.items():
         found[name] = str(folder / f"{name}.jsonl")

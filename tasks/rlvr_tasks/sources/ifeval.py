@@ -72,7 +72,7 @@ def _list(row: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _object(item: object) -> Mapping[str, Any]:
-    item = parse_json(item) if isinstance(item, str) else {} if item is None else item
-    if not isinstance(item, Mapping):
-        raise UnreadableGoldError(f"kwargs holds {type(item).__name__}; give an object for each instruction")
-    return cast("Mapping[str, Any]", item)
+    value: object = parse_json(item) if isinstance(item, str) else item
+    if value is not None and not isinstance(value, Mapping):
+        raise UnreadableGoldError(f"kwargs holds {type(value).__name__}; give an object for each instruction")
+    return cast("Mapping[str, Any]", value or {})

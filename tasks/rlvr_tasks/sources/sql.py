@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
@@ -44,7 +44,7 @@ def sql(
     def convert(row: Mapping[str, Any], where: str) -> Task:
         question, schema, query = (_text(row, name, where) for name in ("question", "schema", "query"))
         given = row.get("inserts")
-        inserts = given if isinstance(given, list) and given else [_text(row, "inserts", where)]
+        inserts = cast("list[Any]", given) if isinstance(given, list) and given else [_text(row, "inserts", where)]
         record = {
             "prompt": shape.fill({"schema": schema.strip(), "rows": str(inserts[0]).strip(), "question": question.strip()}),
             "verifier": "sql",

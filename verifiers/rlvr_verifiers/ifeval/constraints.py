@@ -34,7 +34,7 @@ Number = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Texts = Annotated[list[Text], Field(min_length=1)]
-Language = Literal[tuple(SCRIPTS)]  # pyright: ignore[reportInvalidTypeForm]
+Language = Annotated[str, Field(pattern=f"^({'|'.join(SCRIPTS)})$")]
 
 CONSTRAINED = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
 COMMAS = frozenset(",،，、﹐､")  # noqa: RUF001

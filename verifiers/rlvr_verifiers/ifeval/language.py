@@ -8,6 +8,7 @@ script of its own, most letters have to be of it, which no name or quotation in 
 from __future__ import annotations
 
 import functools
+import importlib
 import unicodedata
 from typing import Any
 
@@ -44,6 +45,5 @@ def is_language(text: str, code: str) -> bool:
 
 @functools.cache
 def identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # loading the model takes a moment
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE)  # our own: the module's can be narrowed by anybody
+    langid: Any = importlib.import_module("py3langid.langid")  # loading the model takes a moment
+    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE)  # our own: the module's can be narrowed by anybody

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from rlvr_verifiers.errors import VerifierError
@@ -80,7 +80,7 @@ def run(database: bytes, query: str, *, reverse: bool = False) -> list[Row]:
 
 
 @contextlib.contextmanager
-def _opened(database: bytes, *, reverse: bool) -> Iterator[tuple[sqlite3.Connection, list[str]]]:
+def _opened(database: bytes, *, reverse: bool) -> Generator[tuple[sqlite3.Connection, list[str]]]:
     """A copy of the database behind all the walls; the list is filled where the query had to be stopped."""
     stop: list[str] = []
     begin, calls = time.thread_time(), 0
@@ -108,9 +108,13 @@ def _opened(database: bytes, *, reverse: bool) -> Iterator[tuple[sqlite3.Connect
         connection.execute("PRAGMA query_only = ON")
         for limit, value in _LIMITS.items():
             connection.setlimit(limit, value)
-        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
+        connection.text_factory = _decoded
         connection.set_progress_handler(over, _STEPS_AT_ONCE)
         connection.set_authorizer(allowed)
         yield connection, stop
     finally:
         connection.close()
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")

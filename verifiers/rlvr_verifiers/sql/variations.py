@@ -31,7 +31,7 @@ Change = Callable[[Rows, Sequence[int]], Rows]
 def databases(schema: str, inserts: Sequence[str], gold: str) -> list[bytes]:
     """Every given database, then the variations of each, serialized. Raises VerifierError where one cannot be made."""
     given = [_made(schema, script) for script in inserts]
-    changes = (
+    changes: tuple[Change, ...] = (
         _half,
         _turned,
         lambda rows, free: _alike(rows, free, with_nulls="null" in gold.lower()),
