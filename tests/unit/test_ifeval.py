@@ -166,5 +166,5 @@ def test_source_refuses_or_drops_unknown_instructions(tmp_path: Path) -> None:
 
 
 def test_a_missing_argument_is_never_drawn_at_random() -> None:
-    with pytest.raises(VerifierError, match="let_frequency"):
+    with pytest.raises(VerifierError, match="required"):
         read_instructions(json.dumps({"instruction_id_list": ["keywords:letter_frequency"], "kwargs": [{"letter": "a"}]}))

@@ -99,8 +99,10 @@ def _instruction(name: object, given: object) -> Instruction:
     taken = _arguments(name)
     if taken is None and given:
         raise _bad(f"{name} takes no arguments, and {', '.join(map(repr, given))} is given")
+    arguments: Mapping[str, Any] = {}
     try:
-        arguments = {} if taken is None else taken.bind(given)[1]
+        if taken is not None:
+            arguments = taken.bind(given)[1]
     except VerifierError as error:
         raise _bad(str(error)) from None
     return Instruction(id=name, arguments=arguments, follows=CONSTRAINTS[name])
