@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from rlvr_tasks.code_probes import idle_programs
 from rlvr_tasks.contamination import NGRAM, normalized, overlaps, prompt_text
 from rlvr_tasks.preferences import is_preference, unusable_preferences
-from rlvr_verifiers import sql, tool_call, tool_env
+from rlvr_verifiers import reasoning_gym, sql, tool_call, tool_env
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.registry import check_task
@@ -64,6 +64,7 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
 PLAIN_GOLD = frozenset({"math", "choice", "exact"})
 """Verifiers whose gold is itself the answer, so that a plain form of it must pass."""
 GOLD_COMPLETIONS: Mapping[str, Callable[[Task], Completion]] = {
+    "reasoning_gym": reasoning_gym.gold_completion,
     "sql": sql.gold_completion,
     "tool_call": tool_call.gold_completion,
     "tool_env": tool_env.gold_completion,

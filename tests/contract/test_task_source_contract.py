@@ -16,6 +16,7 @@ from rlvr_tasks.errors import TaskError
 from rlvr_tasks.record import fingerprint, record_from_task, task_from_record
 from rlvr_tasks.registry import BUILT_IN, load_tasks, open_stream
 from rlvr_tasks.sources.reasoning_gym import INTEGER, REFUSED, TEXT
+from rlvr_verifiers.reasoning_gym import SCORED
 from rlvr_verifiers.types import Task
 
 GYM = sorted(INTEGER | TEXT)
@@ -274,7 +275,7 @@ def test_reasoning_gym_sets_that_cannot_be_judged_are_refused_with_the_reason(na
     ("args", "words"),
     [
         ({"name": "chain_sums"}, "did you mean 'chain_sum'"),
-        ({"name": "figlet_font"}, "more than one answer can be right"),
+        ({"name": "countdown"}, "executes the answer as Python"),
         ({"name": "chain_sum", "args": {"seed": 1}}, "'seed' stands beside `args`"),
         ({"name": "chain_sum", "args": {"min_term": 1}}, "refuses its args"),
         ({"name": "chain_sum", "args": {"min_terms": 5, "max_terms": 2}}, "refuses its args"),
@@ -324,3 +325,15 @@ def test_math_reads_a_column_of_answers_before_the_boxes_and_keeps_levels(tmp_pa
     (tmp_path / "gsm.jsonl").write_text(json.dumps({"problem": "1 + 1?"}), encoding="utf-8")
     with pytest.raises(TaskError, match="no column `answer` and none `solution`"):
         load_tasks({"source": "math", "args": {"path": str(tmp_path / "gsm.jsonl")}})
+
+
+def test_every_own_scorer_of_reasoning_gym_takes_its_gold_and_nothing_that_is_no_answer() -> None:
+    """Through the sandbox; entries travel as JSON, so a scorer that needs more than that would fail here."""
+    tasks = [load_tasks({"source": "reasoning_gym", "args": {"name": name, "size": 1}})[0] for name in sorted(SCORED)]
+    assert {task.verifier for task in tasks} == {"reasoning_gym"}
+    report = check_tasks(tasks, workers=2, deadline_s=30.0)
+    assert (report.golds_passed, report.counts) == (len(tasks), {})
+
+
+def test_scored_and_otherwise_judged_sets_are_told_apart() -> None:
+    assert not SCORED & (INTEGER | TEXT | set(REFUSED))

@@ -73,6 +73,16 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         "The Rhine.",
         "The Elbe.",
     ),
+    "reasoning_gym": (
+        task(
+            "reasoning_gym",
+            json.dumps(
+                {"name": "power_function", "entry": {"question": "2^3?", "answer": "8", "metadata": {"solution": 8}}}
+            ),
+        ),
+        "Answer: 8",
+        "Answer: 9",
+    ),
     "sql": (
         task(
             "sql",

@@ -40,6 +40,7 @@ BUILT_IN: Mapping[str, str] = {
     "multi": "rlvr_verifiers.multi:Multi",
     "openai_grader": "rlvr_verifiers.bridges.openai_grader:OpenAIGrader",
     "regex": "rlvr_verifiers.regex:Regex",
+    "reasoning_gym": "rlvr_verifiers.reasoning_gym:ReasoningGym",
     "sql": "rlvr_verifiers.sql:Sql",
     "tool_call": "rlvr_verifiers.tool_call:ToolCall",
     "tool_env": "rlvr_verifiers.tool_env:ToolEnv",
