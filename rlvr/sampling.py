@@ -35,6 +35,9 @@ class Scorer(Protocol):
 class Episode(Protocol):
     """One rollout's own environment, in a fresh state at the start."""
 
+    ended: tuple[str, str] | None
+    """Reason and explanation, once a call has left nothing to go on with."""
+
     async def observe(self, turn: str) -> Sequence[Message]:
         """Runs the calls in a turn (special tokens kept). What to show the policy; nothing where the turn calls no tool.
 
@@ -145,7 +148,7 @@ class Sampler:
         return with_turn(dialogue, await turns.next(draw.request(dialogue)), self.chat)
 
     async def _conversation(self, dialogue: Dialogue, draw: _Draw, turns: Turns) -> tuple[Dialogue, Score | None]:
-        """Takes turns until one calls no tool or a limit is reached; a score where the environment failed, which is our fault."""
+        """Takes turns until one calls no tool or a limit is reached; a score where a call hung or the environment failed."""
         if self.environments is None:
             raise RlvrError(f"task {dialogue.task.id} has an environment, but nothing was given to the sampler to run one")
         try:
@@ -155,6 +158,9 @@ class Sampler:
                     if dialogue.finish_reason != "stop" or len(dialogue.turns) == draw.plan.max_turns:
                         return dialogue, None
                     messages = await episode.observe(dialogue.turns[-1])
+                    if episode.ended is not None:
+                        reason, why = episode.ended
+                        return dialogue, Score(value=0.0, passed=False, reason=reason, explanation=why)
                     if not messages:
                         return dialogue, None
                     shown = self.chat.observation_ids(messages)

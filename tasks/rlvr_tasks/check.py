@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from rlvr_tasks.code_probes import idle_programs
 from rlvr_tasks.contamination import NGRAM, normalized, overlaps, prompt_text
 from rlvr_tasks.preferences import is_preference, unusable_preferences
-from rlvr_verifiers import tool_call, tool_env
+from rlvr_verifiers import reasoning_gym, sql, tool_call, tool_env
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.registry import check_task
@@ -46,6 +46,10 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
         "warning",
         "no call is wanted, so any words will do; mix with tasks that want calls, or never to call is learnt",
     ),
+    "form_alone_passes": (
+        "warning",
+        "only the form is judged, and words that answer nothing have it; judge the content, too (`multi`)",
+    ),
     "overlap": ("warning", "a long run of words is shared with an evaluation question"),
     "conflicting_gold": ("warning", "the same prompt has another gold elsewhere"),
     "duplicate_prompt": ("warning", "the same prompt occurs more than once"),
@@ -60,10 +64,12 @@ KINDS: Mapping[str, tuple[Severity, str]] = {
 PLAIN_GOLD = frozenset({"math", "choice", "exact"})
 """Verifiers whose gold is itself the answer, so that a plain form of it must pass."""
 GOLD_COMPLETIONS: Mapping[str, Callable[[Task], Completion]] = {
+    "reasoning_gym": reasoning_gym.gold_completion,
+    "sql": sql.gold_completion,
     "tool_call": tool_call.gold_completion,
     "tool_env": tool_env.gold_completion,
 }
-"""Verifiers whose gold says which calls to make: a completion that makes them must pass."""
+"""Verifiers from whose gold a completion can be made, which must pass."""
 GOLD_FORMS = ("\\boxed{{{gold}}}", "Answer: {gold}", "{gold}", "<answer>{gold}</answer>", "#### {gold}")
 NO_OPS = ("I do not know.", "Answer:", "\\boxed{}")
 NEAR_COPY = 0.8
@@ -212,7 +218,7 @@ def _probes(task: Task) -> Iterator[tuple[str, Sequence[str]]]:
         yield "any_reply_passes", NO_OPS  # words are what is asked for here
     else:
         yield "echo_passes", (prompt,)
-        yield "no_op_passes", NO_OPS
+        yield ("form_alone_passes" if task.verifier == "ifeval" else "no_op_passes"), NO_OPS
     if task.verifier == "code":
         yield "idle_passes", idle_programs(task.answer)
     expressions: list[str] = _EXPRESSION.findall(prompt[:20_000])

@@ -24,15 +24,18 @@ from rlvr_tasks.protocol import SourceFunction, TaskSource
 from rlvr_tasks.rows import listed
 from rlvr_tasks.sources.arithmetic import arithmetic
 from rlvr_tasks.sources.bfcl import bfcl
+from rlvr_tasks.sources.calculations import calculations
 from rlvr_tasks.sources.concise import concise
 from rlvr_tasks.sources.contests import contests
 from rlvr_tasks.sources.hf import hf
+from rlvr_tasks.sources.ifeval import ifeval
 from rlvr_tasks.sources.jsonl import jsonl
 from rlvr_tasks.sources.mathematics import competition_math, gsm8k
 from rlvr_tasks.sources.mix import mix
 from rlvr_tasks.sources.programs import human_eval, mbpp
 from rlvr_tasks.sources.reasoning_gym import reasoning_gym
 from rlvr_tasks.sources.small_functions import small_functions
+from rlvr_tasks.sources.sql import sql
 from rlvr_tasks.sources.tools import tool_calls, tool_env
 from rlvr_tasks.stream import MixStream, TaskStream
 from rlvr_verifiers.errors import VerifierError
@@ -48,16 +51,19 @@ SAMPLED_GOLDS = 64
 BUILT_IN: dict[str, SourceFunction] = {
     "arithmetic": arithmetic,
     "bfcl": bfcl,
+    "calculations": calculations,
     "gsm8k": gsm8k,
     "contests": contests,
     "concise": concise,
     "hf": hf,
     "human_eval": human_eval,
+    "ifeval": ifeval,
     "jsonl": jsonl,
     "math": competition_math,
     "mbpp": mbpp,
     "mix": mix,
     "reasoning_gym": reasoning_gym,
+    "sql": sql,
     "tool_calls": tool_calls,
     "tool_env": tool_env,
     "small_functions": small_functions,

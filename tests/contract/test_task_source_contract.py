@@ -16,6 +16,7 @@ from rlvr_tasks.errors import TaskError
 from rlvr_tasks.record import fingerprint, record_from_task, task_from_record
 from rlvr_tasks.registry import BUILT_IN, load_tasks, open_stream
 from rlvr_tasks.sources.reasoning_gym import INTEGER, REFUSED, TEXT
+from rlvr_verifiers.reasoning_gym import SCORED
 from rlvr_verifiers.types import Task
 
 GYM = sorted(INTEGER | TEXT)
@@ -66,10 +67,30 @@ CONTESTS = [
     }
     for n in range(2, 26)
 ]
+IFEVAL = [
+    {
+        "key": n,
+        "prompt": f"Write {n} lines, and name the frog. Use no commas.",
+        "instruction_id_list": ["keywords:existence", "punctuation:no_comma"],
+        "kwargs": [{"keywords": ["frog"]}, {"keywords": None}],
+        "demonstration": f"{n} ponds and in each of them a frog",
+    }
+    for n in range(2, 26)
+]
+SQL = [
+    {
+        "id": n,
+        "question": f"Which items cost more than {n}?",
+        "schema": "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT, price INTEGER);",
+        "inserts": f"INSERT INTO items VALUES (1, 'mug', {n - 1}), (2, 'lamp', {n}), (3, 'chair', {n + 1}), (4, 'vase', {n + 9});",
+        "query": f"SELECT name FROM items WHERE price > {n}",
+    }
+    for n in range(2, 26)
+]
 PROGRAMS = ["human_eval", "mbpp", "contests"]
 FILES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet"]
 GENERATED = ["arithmetic", "arithmetic_boxed", "small_functions", "concise", "tool_calls", "tool_env_files", "tool_env_shop"]
-CASES = [*FILES, "mix", *GENERATED, *PROGRAMS, *MATHEMATICS, *GYM]
+CASES = [*FILES, "mix", *GENERATED, *PROGRAMS, *MATHEMATICS, "ifeval", "sql", *GYM]
 ELSEWHERE = {"bfcl"}
 """Reads a leaderboard's own files: tests/unit/test_tool_sources.py."""
 
@@ -88,7 +109,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         packed.write(lines)
     pq.write_table(pa.Table.from_pylist(GSM8K), folder / "gsm.parquet")
     found = {name: str(folder / f"gsm.{name}") for name in ("jsonl", "jsonl.gz", "parquet")}
-    sets = {"human_eval": HUMAN_EVAL, "mbpp": MBPP, "contests": CONTESTS, "gsm8k": GSM8K, "math": COMPETITION}
+    sets = {
+        "human_eval": HUMAN_EVAL,
+        "mbpp": MBPP,
+        "contests": CONTESTS,
+        "gsm8k": GSM8K,
+        "math": COMPETITION,
+        "ifeval": IFEVAL,
+        "sql": SQL,
+    }
     for name, rows in sets.items():
         found[name] = str(folder / f"{name}.jsonl")
         Path(found[name]).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
@@ -106,7 +135,7 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
             return {"source": "jsonl", "args": {"path": files[case.replace("_", ".")], **MAPPING}}
         case "hf_jsonl" | "hf_parquet":
             return {"source": "hf", "args": {"name": files[case.removeprefix("hf_")], **MAPPING}}
-        case "human_eval" | "mbpp" | "contests" | "gsm8k" | "math":
+        case "human_eval" | "mbpp" | "contests" | "gsm8k" | "math" | "ifeval" | "sql":
             return {"source": case, "args": {"path": files[case]}}
         case "mix":
             parts = [{"source": "arithmetic", "args": {"kinds": kind, "split": split}} for kind in ("largest", "sort")]
@@ -246,7 +275,7 @@ def test_reasoning_gym_sets_that_cannot_be_judged_are_refused_with_the_reason(na
     ("args", "words"),
     [
         ({"name": "chain_sums"}, "did you mean 'chain_sum'"),
-        ({"name": "figlet_font"}, "more than one answer can be right"),
+        ({"name": "countdown"}, "executes the answer as Python"),
         ({"name": "chain_sum", "args": {"seed": 1}}, "'seed' stands beside `args`"),
         ({"name": "chain_sum", "args": {"min_term": 1}}, "refuses its args"),
         ({"name": "chain_sum", "args": {"min_terms": 5, "max_terms": 2}}, "refuses its args"),
@@ -296,3 +325,15 @@ def test_math_reads_a_column_of_answers_before_the_boxes_and_keeps_levels(tmp_pa
     (tmp_path / "gsm.jsonl").write_text(json.dumps({"problem": "1 + 1?"}), encoding="utf-8")
     with pytest.raises(TaskError, match="no column `answer` and none `solution`"):
         load_tasks({"source": "math", "args": {"path": str(tmp_path / "gsm.jsonl")}})
+
+
+def test_every_own_scorer_of_reasoning_gym_takes_its_gold_and_nothing_that_is_no_answer() -> None:
+    """Through the sandbox; entries travel as JSON, so a scorer that needs more than that would fail here."""
+    tasks = [load_tasks({"source": "reasoning_gym", "args": {"name": name, "size": 1}})[0] for name in sorted(SCORED)]
+    assert {task.verifier for task in tasks} == {"reasoning_gym"}
+    report = check_tasks(tasks, workers=2, deadline_s=30.0)
+    assert (report.golds_passed, report.counts) == (len(tasks), {})
+
+
+def test_scored_and_otherwise_judged_sets_are_told_apart() -> None:
+    assert not SCORED & (INTEGER | TEXT | set(REFUSED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import random
@@ -66,6 +67,35 @@ SAMPLES: dict[str, tuple[Task, str, str]] = {
         ),
         '```json\n{"n": 4}\n```',
         '{"n": 5}',
+    ),
+    "ifeval": (
+        task("ifeval", '{"instruction_id_list": ["keywords:existence"], "kwargs": [{"keywords": ["Rhine"]}]}'),
+        "The Rhine.",
+        "The Elbe.",
+    ),
+    "reasoning_gym": (
+        task(
+            "reasoning_gym",
+            json.dumps(
+                {"name": "power_function", "entry": {"question": "2^3?", "answer": "8", "metadata": {"solution": 8}}}
+            ),
+        ),
+        "Answer: 8",
+        "Answer: 9",
+    ),
+    "sql": (
+        task(
+            "sql",
+            json.dumps(
+                {
+                    "query": "SELECT n FROM t WHERE n > 2",
+                    "schema": "CREATE TABLE t (n INTEGER)",
+                    "databases": ["INSERT INTO t VALUES (1), (2), (3), (4)"],
+                }
+            ),
+        ),
+        "```sql\nSELECT n FROM t WHERE n >= 3\n```",
+        "```sql\nSELECT n FROM t WHERE n >= 2\n```",
     ),
     "tool_call": (
         dataclasses.replace(

@@ -88,11 +88,15 @@ class Episodes:
         def __init__(self, task: Task, tool: Callable[[Task, str], Any]) -> None:
             self.task = task
             self.tool = tool
+            self.ended: tuple[str, str] | None = None
 
         async def observe(self, turn: str) -> list[Message]:
             if str(CALL) not in turn.split():
                 return []
             result = self.tool(self.task, turn)
+            if isinstance(result, tuple):
+                self.ended = result
+                return []
             return [{"role": "tool", "content": await result if asyncio.iscoroutine(result) else result}]
 
 
@@ -164,6 +168,15 @@ def test_a_giant_result_ends_the_conversation_and_is_not_shown() -> None:
     [rollout] = sample(Engine(CALL, REPLY), lambda task, turn: "word " * 1000)
     assert rollout.completion.token_ids == (CALL, END)
     assert rollout.completion.finish_reason == "length"
+
+
+def test_a_tool_that_hangs_ends_the_conversation_with_its_reason() -> None:
+    engine = Engine(CALL, REPLY)
+    [rollout] = sample(engine, lambda task, turn: ("tool_timeout", "look ran longer than 10 s"))
+    assert (rollout.score.value, rollout.score.reason) == (0.0, "tool_timeout")
+    assert rollout.score.explanation == "look ran longer than 10 s"
+    assert rollout.completion.token_ids == (CALL, END)
+    assert len(engine.requests) == 1
 
 
 def test_a_slow_tool_holds_up_nobody_else() -> None:

@@ -37,7 +37,7 @@ class WorkerProcess:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
-        self._channel: _Channel | None = None
+        self._channel: Channel | None = None
         self._lifeline: int | None = None
         self._end = ""
 
@@ -54,7 +54,7 @@ class WorkerProcess:
             theirs.close()
             os.close(reading)
         ours.setblocking(False)
-        self._channel = _Channel()
+        self._channel = Channel()
         await asyncio.get_running_loop().connect_accepted_socket(lambda channel=self._channel: channel, ours)
         await self._shake_hands()
 
@@ -139,7 +139,7 @@ def _how(status: int, memory_mb: int | None) -> str:
     return f"exited with status {status}"
 
 
-class _Channel(asyncio.Protocol):
+class Channel(asyncio.Protocol):
     """Bytes from the worker to whole frames, with one reader waiting at a time."""
 
     def __init__(self) -> None:
@@ -166,6 +166,11 @@ class _Channel(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def finish(self) -> None:
+        """Says that no more will be written; what the other side still says can be read."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
 
     def close(self) -> None:
         self.ended = True

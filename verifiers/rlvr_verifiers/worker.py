@@ -43,7 +43,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(arguments: list[str]) -> None:
     channel, lifeline, parent = (int(argument) for argument in arguments)
-    _die_with_parent(lifeline, parent)
+    die_with_parent(lifeline, parent)
     _settle(channel, lifeline)
     status = 0
     try:
@@ -57,13 +57,13 @@ def main(arguments: list[str]) -> None:
     os._exit(status)  # without waiting for threads a verifier may have left
 
 
-def _die_with_parent(lifeline: int, parent: int) -> None:
+def die_with_parent(lifeline: int | None, parent: int) -> None:
     """However the parent dies, this process and everything it started in its group dies too, even in the middle of C code.
 
     The parent holds the other end of the lifeline and never writes to it; when that end closes the kernel signals the group.
     The parent-death signal is the second rope, for the case that a fork of the parent still holds the lifeline.
     """
-    if os.getpgrp() == os.getpid():
+    if lifeline is not None and os.getpgrp() == os.getpid():
         with contextlib.suppress(OSError):  # a kernel without F_SETSIG: the second rope holds
             fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
             fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)

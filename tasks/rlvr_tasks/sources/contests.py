@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,10 +17,9 @@ from pydantic import Field
 
 from rlvr_tasks.errors import TaskError, UnreadableGoldError
 from rlvr_tasks.record import canonical_json
-from rlvr_tasks.rows import Row, tasks_from_rows
+from rlvr_tasks.rows import tasks_from_rows
 from rlvr_tasks.sources.contest_rows import Case, Problem, problem_of, row_id
-from rlvr_tasks.sources.hf import hub_rows
-from rlvr_tasks.sources.jsonl import SUFFIXES, read_rows
+from rlvr_tasks.sources.hf import file_or_hub_rows
 from rlvr_tasks.sources.statements import MAX_STATEMENT, interactive, several_answers, tolerance
 from rlvr_verifiers.types import Task
 
@@ -64,9 +63,7 @@ def contests(
     ] = None,
 ) -> Sequence[Task]:
     """Problems judged by standard input and output: CodeContests, APPS, LiveCodeBench or rows like theirs."""
-    file = _local_file(path)
-    origin = str(file) if file else f"{path}{f'/{config}' if config else ''} [{split}]"
-    rows = read_rows(file) if file else _numbered(hub_rows(path, config, split, revision, origin), origin)
+    rows, origin = file_or_hub_rows("contests", path, config, split, revision)
     name = data_source or Path(path).name.split(".")[0]
     left_out: list[dict[str, str]] = []
 
@@ -91,18 +88,6 @@ def contests(
     finally:
         if report is not None:
             _write(Path(report).expanduser(), left_out)
-
-
-def _local_file(path: str) -> Path | None:
-    """None for a hub name. Raises TaskError where a file is meant that is not there or of another kind."""
-    file = Path(path).expanduser()
-    if file.is_file() and path.endswith(SUFFIXES):
-        return file
-    if file.is_file():
-        raise TaskError(f"contests: {file} is none of {', '.join(SUFFIXES)}; convert it or correct `path`")
-    if path.endswith(SUFFIXES):
-        raise TaskError(f"contests: no file {file} (looked from {Path.cwd()}); correct `path`")
-    return None
 
 
 def _write(report: Path, left_out: Sequence[Mapping[str, str]]) -> None:
@@ -205,8 +190,3 @@ def _page(text: str) -> str:
 def _is_printed(case: Case, page: str) -> bool:
     """Whether input and output both stand in the statement, line for line."""
     return _page(case.stdin) in page and _page(case.stdout) in page
-
-
-def _numbered(rows: Sequence[Mapping[str, Any]], origin: str) -> Iterator[Row]:
-    for number in range(len(rows)):
-        yield f"{origin}:{number}", rows[number]

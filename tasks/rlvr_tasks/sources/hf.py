@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.mapping import MappingOptions, column_mapping
 from rlvr_tasks.rows import Row, tasks_from_rows
+from rlvr_tasks.sources.jsonl import SUFFIXES, read_rows
 from rlvr_verifiers.types import Task
 
 BUILDERS = {".jsonl": "json", ".json": "json", ".gz": "json", ".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
@@ -33,6 +34,24 @@ def hf(
     rows = hub_rows(name, config, split, revision, origin)
     drop = mapping.get("unreadable_golds") == "drop"
     return tasks_from_rows(_numbered(rows, origin), convert, origin, drop_unreadable=drop)
+
+
+def file_or_hub_rows(
+    source: str, path: str, config: str | None, split: str, revision: str | None
+) -> tuple[Iterator[Row], str]:
+    """Rows of a local .jsonl, .jsonl.gz or .parquet file, or of a hub data set, and what to call them in messages.
+
+    Raises TaskError where a file is meant that is not there or of another kind, or the data set cannot be loaded.
+    """
+    file = Path(path).expanduser()
+    if file.is_file() or path.endswith(SUFFIXES):
+        if not path.endswith(SUFFIXES):
+            raise TaskError(f"{source}: {file} is none of {', '.join(SUFFIXES)}; convert it or correct `path`")
+        if not file.is_file():
+            raise TaskError(f"{source}: no file {file} (looked from {Path.cwd()}); correct `path`")
+        return read_rows(file), str(file)
+    origin = f"{path}{f'/{config}' if config else ''} [{split}]"
+    return _numbered(hub_rows(path, config, split, revision, origin), origin), origin
 
 
 def _numbered(rows: Sequence[Mapping[str, Any]], origin: str) -> Iterator[Row]:

@@ -24,6 +24,8 @@ from rlvr_tasks.answer_forms import exact_integer, exact_text
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.mapping import Template
 from rlvr_tasks.procedural import ProceduralTasks, Side, side_of
+from rlvr_tasks.record import canonical_json
+from rlvr_verifiers.reasoning_gym import SCORED
 from rlvr_verifiers.types import Message, Task
 
 TRIES = 200
@@ -52,6 +54,7 @@ TEXT = frozenset(
     }
 )  # fmt: skip
 """The answer is one short text; case does not count."""
+OFFERED = INTEGER | TEXT | SCORED
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"), "it has no gold answer"),
     **dict.fromkeys(
@@ -68,6 +71,13 @@ REFUSED: Mapping[str, str] = {
     ),
     "coin_flip": "its answer is a rounded decimal, to which exact comparison is unfair",
     "bf": "its generator writes to standard output",
+    **dict.fromkeys(
+        ("number_sorting", "bitwise_arithmetic", "codeio"), "its own scorer, or what it calls, executes text as Python"
+    ),
+    **dict.fromkeys(("polynomial_equations", "knights_knaves", "sokoban"), "its own scorer accepts what is no answer"),
+    **dict.fromkeys(("shortest_path", "game_of_life"), "the same answer is right for many of its questions"),
+    **dict.fromkeys(("arc_agi", "rearc"), "its entries are no plain JSON, which its own scorer needs back"),
+    "knight_swap": "a question takes its generator seconds",
     "composite": "it mixes other data sets; list those as sources of their own",
 }
 OTHERWISE = "more than one answer can be right, or its answer is not one plain line"
@@ -91,35 +101,40 @@ def reasoning_gym(
     item = _generator(name, args or {})
     shape = Template.parse(template or (BOXED_TEMPLATE if boxed else DEFAULT_TEMPLATE), "template")
     version = importlib.metadata.version("reasoning-gym")
-    verifier_args = exact_integer(boxed=boxed) if name in INTEGER else exact_text(boxed=boxed, ignore_case=True)
+    own = name in SCORED
+    if own and boxed:
+        raise TaskError(f"reasoning_gym: the answers of {name!r} stand behind `Answer: `; leave `boxed` out")
+    exact_args = exact_integer(boxed=boxed) if name in INTEGER else exact_text(boxed=boxed, ignore_case=True)
 
     @functools.lru_cache(CACHED)
     def make(index: int) -> Task:
-        question, answer, metadata = _drawn(item, name, split, seed, index)
+        entry = _drawn(item, name, split, seed, index)
+        question, answer = entry["question"].strip(), entry["answer"]
         user: Message = {"role": "user", "content": shape.fill({"question": question})}
         return Task(
             id=f"{name}-{split}-{seed}-{index}-{_hash(question)[:8]}",
             prompt=({"role": "system", "content": system}, user) if system else (user,),
-            verifier="exact",
-            verifier_args=verifier_args,
-            answer=answer,
+            verifier="reasoning_gym" if own else "exact",
+            verifier_args={} if own else exact_args,
+            answer=canonical_json({"name": name, "entry": entry}) if own else answer.strip(),
             data_source=f"reasoning_gym/{name}",
             ability="reasoning",
             split=split,
-            info={"generator": f"reasoning-gym {version}", "difficulty": metadata.get("difficulty")},
+            info={"generator": f"reasoning-gym {version}", "difficulty": entry["metadata"].get("difficulty")},
         )
 
     return ProceduralTasks(make, range(size))
 
 
-Item = tuple[str, str, Mapping[str, Any]]
+Item = Mapping[str, Any]
+"""question, answer, metadata"""
 
 
 def _drawn(item: Callable[[int], Item], name: str, split: Side, seed: int, index: int) -> Item:
     """The first question on the wanted side among the draws that belong to this index."""
     for attempt in range(TRIES):
         drawn = item(int(_hash(f"{name}/{seed}/{index}/{attempt}")[:8], 16) % GENERATOR_SEEDS)
-        if side_of(_hash(drawn[0])) == split:
+        if side_of(_hash(drawn["question"].strip())) == split:
             return drawn
     raise TaskError(f"reasoning_gym: {name!r} has too few different questions for a {split} side; widen its `args`")
 
@@ -131,7 +146,7 @@ def _generator(name: str, config: Mapping[str, Any]) -> Callable[[int], Item]:
             gym: Any = importlib.import_module("reasoning_gym")
     except ImportError as error:
         raise TaskError(f"reasoning_gym: the package cannot be imported ({error}); pip install 'rlvr[gym]'") from error
-    if name not in INTEGER | TEXT:
+    if name not in OFFERED:
         raise TaskError(_refusal(name, gym.factory.DATASETS))
     for key in ("seed", "size"):
         if key in config:
@@ -145,18 +160,18 @@ def _generator(name: str, config: Mapping[str, Any]) -> Callable[[int], Item]:
         # A data set of one: some of them make a table of `size` entries, and index 0 is the only one all share.
         entry: Mapping[str, Any] = gym.create_dataset(name, seed=generator_seed, size=1, **config)[0]
         metadata: dict[str, Any] = json.loads(json.dumps(entry.get("metadata") or {}, default=str))
-        return str(entry["question"]).strip(), str(entry["answer"]).strip(), metadata
+        return {"question": str(entry["question"]), "answer": str(entry["answer"]), "metadata": metadata}
 
     return item
 
 
 def _refusal(name: str, known: Mapping[str, Any]) -> str:
     if name not in known:
-        close = difflib.get_close_matches(name, INTEGER | TEXT, 1)
+        close = difflib.get_close_matches(name, OFFERED, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"reasoning_gym: no data set {name!r}; {hint}offered: {', '.join(sorted(INTEGER | TEXT))}"
+        return f"reasoning_gym: no data set {name!r}; {hint}offered: {', '.join(sorted(OFFERED))}"
     reason = REFUSED.get(name, OTHERWISE)
-    return f"reasoning_gym: {name!r} is not offered: {reason}; offered: {', '.join(sorted(INTEGER | TEXT))}"
+    return f"reasoning_gym: {name!r} is not offered: {reason}; offered: {', '.join(sorted(OFFERED))}"
 
 
 def _hash(text: str) -> str:

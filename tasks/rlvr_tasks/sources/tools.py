@@ -74,9 +74,9 @@ def tool_calls(
 ) -> Sequence[Task]:
     """One or two calls of one of three simple tools, and questions that none of them can answer."""
     tasks: list[Task] = []
-    for errand in _distinct("tool_calls", SINGLE, size, split, seed):
+    for errand in distinct("tool_calls", SINGLE, size, split, seed):
         task = Task(
-            id=f"tool-call-{_key('tool_calls', errand.question)[:16]}",
+            id=f"tool-call-{errand_key('tool_calls', errand.question)[:16]}",
             prompt=({"role": "user", "content": errand.question},),
             tools=tuple(TOOLS[name] for name in errand.tools),
             verifier="tool_call",
@@ -86,8 +86,8 @@ def tool_calls(
             ability="tool calls",
             split=split,
         )
-        last: Message = _assistant(errand.calls) if errand.calls else {"role": "assistant", "content": NO_TOOL}
-        tasks.append(_taught(task, (last,)) if demonstrate else task)
+        last: Message = calling(errand.calls) if errand.calls else {"role": "assistant", "content": NO_TOOL}
+        tasks.append(taught(task, (last,)) if demonstrate else task)
     return tuple(tasks)
 
 
@@ -100,10 +100,10 @@ def tool_env(
 ) -> Sequence[Task]:
     """Errands in a small file system or a shop, judged by the state they leave and what the reply states."""
     tasks: list[Task] = []
-    for errand in _distinct(environment, ENVIRONMENTS[environment], size, split, seed):
+    for errand in distinct(environment, ENVIRONMENTS[environment], size, split, seed):
         calls = [{"name": call.name, "arguments": dict(call.arguments)} for call in errand.calls]
         task = Task(
-            id=f"{environment}-{_key(environment, errand.question)[:16]}",
+            id=f"{environment}-{errand_key(environment, errand.question)[:16]}",
             prompt=({"role": "user", "content": errand.question},),
             verifier="tool_env",
             answer=canonical_json({"calls": calls, **({"outputs": list(errand.outputs)} if errand.outputs else {})}),
@@ -114,7 +114,7 @@ def tool_env(
             split=split,
         )
         task = dataclasses.replace(task, tools=offered(task))
-        tasks.append(_taught(task, _solved(task, errand)) if demonstrate else task)
+        tasks.append(taught(task, _solved(task, errand)) if demonstrate else task)
     return tuple(tasks)
 
 
@@ -129,13 +129,13 @@ def _solved(task: Task, errand: Errand) -> tuple[Message, ...]:
             if result.error:
                 raise TaskError(f"tool_env: the gold of {task.id} fails: {result.content}")
             identity = f"call{number:05d}"
-            messages.append(_assistant((dataclasses.replace(result.call, id=identity),)))
+            messages.append(calling((dataclasses.replace(result.call, id=identity),)))
             messages.append({"role": "tool", "tool_call_id": identity, "name": result.call.name, "content": result.content})
     reply = f"The answer is {' and '.join(errand.outputs)}." if errand.outputs else "Done."
     return (*messages, {"role": "assistant", "content": reply})
 
 
-def _assistant(calls: Calls) -> Message:
+def calling(calls: Calls) -> Message:
     made = [{"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}} for call in calls]
     return {
         "role": "assistant",
@@ -144,20 +144,20 @@ def _assistant(calls: Calls) -> Message:
     }
 
 
-def _taught(task: Task, messages: Sequence[Message]) -> Task:
+def taught(task: Task, messages: Sequence[Message]) -> Task:
     return dataclasses.replace(
         task, prompt=(*task.prompt, *messages), verifier="", answer="", verifier_args={}, environment=None, env_args={}
     )
 
 
-def _distinct(name: str, poses: Sequence[Pose], size: int, split: str, seed: int) -> list[Errand]:
+def distinct(name: str, poses: Sequence[Pose], size: int, split: str, seed: int) -> list[Errand]:
     """The first `size` different questions of this side. Raises TaskError where there are not so many."""
     source = random.Random(f"{name}/{seed}")
     found: dict[str, Errand] = {}
     for _ in range(size):
         for _ in range(TRIES):
             errand = source.choice(poses)(source)
-            if side_of(_key(name, errand.question)) == split and errand.question not in found:
+            if side_of(errand_key(name, errand.question)) == split and errand.question not in found:
                 found[errand.question] = errand
                 break
         else:
@@ -167,7 +167,7 @@ def _distinct(name: str, poses: Sequence[Pose], size: int, split: str, seed: int
     return list(found.values())
 
 
-def _key(name: str, question: str) -> str:
+def errand_key(name: str, question: str) -> str:
     return hashlib.sha256(f"{name}\0{question}".encode()).hexdigest()
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import re
 
-NAMES: dict[str, frozenset[str]] = {"python": frozenset({"python", "py", "python3", "py3"})}
+NAMES: dict[str, frozenset[str]] = {
+    "python": frozenset({"python", "py", "python3", "py3"}),
+    "sql": frozenset({"sql", "sqlite", "sqlite3"}),
+}
 """What fences of a language are marked with."""
 
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([\w+#.-]{0,20})([^`]*)\Z")

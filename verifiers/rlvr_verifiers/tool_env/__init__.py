@@ -27,7 +27,8 @@ A task names it (`environment: my_tools.py:Counter`, a built-in, or an entry poi
 `offered(task)` gives the function schemas for `Task.tools`. The verifier `tool_env` replays the recorded calls and the gold's.
 """
 
-from rlvr_verifiers.tool_env.episode import Environments, Episode, EpisodeLimits, ToolResult
+from rlvr_verifiers.tool_env.episode import Environments, Episode, EpisodeLimits
+from rlvr_verifiers.tool_env.instance import ToolResult
 from rlvr_verifiers.tool_env.registry import Environment, available, offered, resolve
 from rlvr_verifiers.tool_env.tools import ToolError, tool
 from rlvr_verifiers.tool_env.verifier import ToolEnv, gold_completion

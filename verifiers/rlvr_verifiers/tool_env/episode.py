@@ -5,30 +5,30 @@
         messages = await episode.observe(turn)      # tool messages; () where the turn calls nothing
 
 A turn with anything unreadable in it runs nothing: the policy is told why and can write it again. Calls of one turn run one after
-another, since they share a state; different episodes do not wait for each other. A call that overruns its time cannot be stopped
-inside this process: the policy is told, and the episode refuses further calls (when it is scored, a worker that can be killed meets
-the same call). Only a failure of the environment itself (VerifierError) is raised.
+another, since they share a state; different episodes do not wait for each other. Only a failure of the environment itself
+(VerifierError) is raised.
+
+Each episode has a process of its own (`server.py`), so that a call which overruns its time is killed, with whatever it started, and no
+tool can stall or crash the trainer. An environment whose tools are quick and end by themselves says `in_process = True` and is spared
+the process; a call of it that hangs keeps its thread. Either way the episode has `ended` then, and says why.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import dataclasses
-import inspect
-import json
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, cast
+from typing import Any, Protocol
 
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.tool_call import FORMATS, Call, parse_calls
+from rlvr_verifiers.tool_env.hosted import tool_server
+from rlvr_verifiers.tool_env.instance import Instance, ToolResult, error_text
 from rlvr_verifiers.tool_env.registry import resolve, tools_for
-from rlvr_verifiers.tool_env.tools import Tool, ToolError
 from rlvr_verifiers.types import Message, Task
 
 
@@ -40,75 +40,64 @@ class EpisodeLimits:
     """Of one result that the policy is shown; the middle of a longer one is cut out."""
     calls: int = 64
     """In one episode."""
+    memory_mb: int | None = 4096
+    """Private writable memory of an episode's process (RLIMIT_DATA); None: no limit."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class ToolResult:
-    """What one call came to."""
+class Runner(Protocol):
+    """Where an episode's environment lives."""
 
-    call: Call
-    content: str
-    error: bool = False
-    ran: bool = True
-    """False where the episode refused to run it."""
-    seconds: float = 0.0
+    async def run(self, call: Call, output_chars: int, timeout_s: float) -> ToolResult:
+        """Raises TimeoutError where the call overruns its time, EOFError where it ends its process; then nothing more can be run.
+
+        Raises VerifierError where the environment itself fails.
+        """
+        ...
+
+    async def close(self) -> None: ...
 
 
-class Instance:
-    """A fresh environment for one task, and its tools by name. Nothing here has a clock."""
+class InThisProcess:
+    """A call in a thread of its own, not of a pool: one that hangs takes nobody's place and does not keep the process alive."""
 
     def __init__(self, task: Task) -> None:
-        """Raises VerifierError where there is no such environment or it cannot be reset."""
-        self.tools = tools_for(task)
-        self.environment: Any = resolve(task.environment or "")()
-        try:
-            # Its own copy: an environment that edits its arguments must not edit those of the next rollout.
-            self.environment.reset(dataclasses.replace(task, env_args=copy.deepcopy(dict(task.env_args))))
-        except VerifierError:
-            raise
-        except Exception as error:
-            what = f"{type(error).__name__}: {clip(str(error), 200)}"
-            raise VerifierError(f"environment {task.environment!r} cannot be reset for task {task.id!r}: {what}") from error
+        """Raises VerifierError as `Instance` does."""
+        self._instance = Instance(task)
+        self._hangs = False
 
-    def run(self, call: Call, output_chars: int) -> ToolResult:
-        """Raises VerifierError for a failure of the environment itself; everything else is a result."""
-        begin = time.perf_counter()
-        try:
-            content, error = shown(self._run(call), output_chars), False
-        except VerifierError:
-            raise
-        except ToolError as problem:
-            content, error = _error(str(problem), output_chars), True
-        except (Exception, SystemExit) as problem:
-            content, error = _error(f"{type(problem).__name__}: {problem}", output_chars), True
-        return ToolResult(call=call, content=content, error=error, seconds=time.perf_counter() - begin)
+    async def run(self, call: Call, output_chars: int, timeout_s: float) -> ToolResult:
+        waiting = asyncio.wrap_future(_in_thread(lambda: self._instance.run(call, output_chars)))
+        done, _ = await asyncio.wait([waiting], timeout=timeout_s)
+        if done:
+            return waiting.result()
+        waiting.cancel()
+        self._hangs = True
+        raise TimeoutError
 
-    def _run(self, call: Call) -> object:
-        found: Tool | None = self.tools.get(call.name)
-        if found is None:
-            raise ToolError(f"there is no tool {clip(call.name, 60)!r}; the tools are {', '.join(self.tools)}")
-        value = found.method(self.environment, **found.bind(call.arguments))
-        if inspect.iscoroutine(value):
-            return asyncio.run(cast("Any", value))
-        return value
-
-    def close(self) -> None:
-        close = getattr(self.environment, "close", None)
-        if close is not None:
-            close()
+    async def close(self) -> None:
+        if not self._hangs:  # else a thread is still inside it
+            await _awaited(self._instance.close)
 
 
 class Episode:
-    """Made by `Environments.episode`, or by itself and then to be closed."""
+    """Made by `Environments.episode`, or by itself, in this process, and then to be closed."""
 
-    def __init__(self, task: Task, *, format: str = "auto", limits: EpisodeLimits | None = None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        task: Task,
+        *,
+        format: str = "auto",  # noqa: A002
+        limits: EpisodeLimits | None = None,
+        runner: Runner | None = None,
+    ) -> None:
         """Raises VerifierError as `Instance` does."""
-        self._instance = Instance(task)
-        self._schemas = [tool.schema for tool in self._instance.tools.values()]
+        self._schemas = [tool.schema for tool in tools_for(task).values()]
+        self._runner = runner or InThisProcess(task)
         self._format = format
         self._limits = limits or EpisodeLimits()
         self._calls = 0
-        self._stuck = ""
+        self.ended: tuple[str, str] | None = None
+        """Reason (`tool_timeout`, `tool_crash`) and explanation, once a call has left nothing to go on with."""
 
     async def observe(self, turn: str) -> Sequence[Message]:
         """Runs the calls in a turn (special tokens kept). The messages to show the policy; none where the turn calls no tool.
@@ -119,7 +108,7 @@ class Episode:
         parsed = parse_calls(turn, self._format, self._schemas)
         if parsed.failures:
             said = "; ".join(dict.fromkeys(failure.message for failure in parsed.failures[:3]))
-            return ({"role": "tool", "content": _error(f"{said}. Nothing was run.", self._limits.output_chars)},)
+            return ({"role": "tool", "content": error_text(f"{said}. Nothing was run.", self._limits.output_chars)},)
         first = self._calls
         return [_message(result, number) for number, result in enumerate(await self.run(parsed.calls), first)]
 
@@ -129,26 +118,27 @@ class Episode:
 
     async def _run(self, call: Call) -> ToolResult:
         self._calls += 1
-        if self._stuck:
-            return self._refusal(call, self._stuck)
+        if self.ended:
+            return self._refusal(call, self.ended[1])
         if self._calls > self._limits.calls:
             return self._refusal(call, f"no more than {self._limits.calls} calls can be made")
         timeout_s = self._limits.call_timeout_s
-        running = _in_thread(lambda: self._instance.run(call, self._limits.output_chars))
-        waiting = asyncio.wrap_future(running)
-        done, _ = await asyncio.wait([waiting], timeout=timeout_s)
-        if done:
-            return waiting.result()
-        waiting.cancel()
-        self._stuck = f"{clip(call.name, 60)} ran longer than {timeout_s:g} s; no further call can be made"
-        return ToolResult(call=call, content=_error(self._stuck, self._limits.output_chars), error=True, seconds=timeout_s)
+        try:
+            return await self._runner.run(call, self._limits.output_chars, timeout_s)
+        except TimeoutError:
+            problem = "tool_timeout", f"{clip(call.name, 60)} ran longer than {timeout_s:g} s; no further call can be made"
+        except EOFError:
+            problem = "tool_crash", f"{clip(call.name, 60)} ended its own process; no further call can be made"
+        self.ended = problem
+        return ToolResult(
+            call=call, content=error_text(problem[1], self._limits.output_chars), error=True, seconds=timeout_s
+        )
 
     def _refusal(self, call: Call, why: str) -> ToolResult:
-        return ToolResult(call=call, content=_error(why, self._limits.output_chars), error=True, ran=False)
+        return ToolResult(call=call, content=error_text(why, self._limits.output_chars), error=True, ran=False)
 
-    def close(self) -> None:
-        if not self._stuck:  # else a thread is still inside it
-            self._instance.close()
+    async def close(self) -> None:
+        await self._runner.close()
 
 
 class Environments:
@@ -161,35 +151,19 @@ class Environments:
         if format not in FORMATS:
             raise VerifierError(f"no tool call format {format!r}; known: {', '.join(FORMATS)}")
         self._format = format
-        self._limits = limits
+        self._limits = limits or EpisodeLimits()
 
     @contextlib.asynccontextmanager
     async def episode(self, task: Task) -> AsyncGenerator[Episode]:
         """Raises VerifierError where the task's environment cannot be had."""
-        episode = await _awaited(lambda: Episode(task, format=self._format, limits=self._limits))
+        if getattr(await _awaited(lambda: resolve(task.environment or "")), "in_process", False):
+            runner: Runner = await _awaited(lambda: InThisProcess(task))
+        else:
+            runner = await tool_server().open(task, self._limits.memory_mb)
         try:
-            yield episode
+            yield Episode(task, format=self._format, limits=self._limits, runner=runner)
         finally:
-            await _awaited(episode.close)
-
-
-def shown(value: object, limit: int) -> str:
-    """A tool's value as the policy reads it: text as it is, anything else as JSON; the middle cut out where it is long."""
-    if isinstance(value, str):
-        text = value
-    else:
-        try:
-            text = json.dumps(value, ensure_ascii=False)
-        except (TypeError, ValueError, RecursionError):
-            text = str(value)
-    if len(text) <= limit:
-        return text
-    note = f"\n... {len(text) - limit} characters are left out ...\n"
-    return text[: limit // 2] + note + text[len(text) - (limit - limit // 2) :]
-
-
-def _error(message: str, limit: int) -> str:
-    return shown(f"error: {message}", limit)
+            await runner.close()
 
 
 def _message(result: ToolResult, number: int) -> Message:
@@ -205,7 +179,6 @@ async def _awaited(function: Callable[[], Any]) -> Any:
 
 
 def _in_thread(function: Callable[[], Any]) -> Future[Any]:
-    """A daemon thread of its own, not a pool: one that hangs takes nobody's place and does not keep the process alive."""
     future: Future[Any] = Future()
 
     def work() -> None:

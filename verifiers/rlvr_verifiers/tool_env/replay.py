@@ -11,7 +11,7 @@ from typing import Any, cast
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.tool_call import Call
 from rlvr_verifiers.tool_call.formats.openai import read_message
-from rlvr_verifiers.tool_env.episode import Instance, ToolResult
+from rlvr_verifiers.tool_env.instance import Instance, ToolResult
 from rlvr_verifiers.types import Completion, Message, Task
 
 _KEPT = 1_000

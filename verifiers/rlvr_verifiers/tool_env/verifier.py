@@ -15,7 +15,7 @@ from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.response import final_text
 from rlvr_verifiers.tool_call import parse_calls
 from rlvr_verifiers.tool_env.answer import Gold, read_gold, states
-from rlvr_verifiers.tool_env.episode import Instance
+from rlvr_verifiers.tool_env.instance import Instance
 from rlvr_verifiers.tool_env.registry import offered
 from rlvr_verifiers.tool_env.replay import executed, opened, replay, state_of
 from rlvr_verifiers.types import Completion, Score, Task

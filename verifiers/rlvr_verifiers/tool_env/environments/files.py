@@ -19,6 +19,8 @@ MAX_PATH = 200
 class Files:
     """Folders and text files; paths are absolute, with / between names."""
 
+    in_process = True  # every tool is a few steps on small dictionaries
+
     def reset(self, task: Task) -> None:
         given: object = task.env_args.get("files", {})
         if not isinstance(given, dict):

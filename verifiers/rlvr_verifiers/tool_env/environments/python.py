@@ -54,6 +54,8 @@ def _run(code):
 class Python:
     """A Python session in a sandbox without network and files of yours."""
 
+    in_process = True  # the sandbox keeps its clock
+
     def reset(self, task: Task) -> None:
         timeout_s, memory_mb = task.env_args.get("timeout_s", 5), task.env_args.get("memory_mb", 512)
         if not isinstance(timeout_s, int | float) or not math.isfinite(timeout_s) or timeout_s <= 0:

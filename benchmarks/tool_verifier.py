@@ -1,7 +1,7 @@
 """The tool_call verifier beside the Berkeley leaderboard's own checker: the same turns, one machine, one run.
 
     pip install --no-deps --target FOLDER bfcl-eval
-    python benchmarks/tool_call.py --bfcl FOLDER --out docs/results/tool_call.json
+    python benchmarks/tool_verifier.py --bfcl FOLDER --out docs/results/tool_verifier.json
 
 Turns are in the Hermes format and of two kinds. Derived: for every single-turn task of the leaderboard, its gold written out, and
 variations of it whose label follows from how they are made (a string without its punctuation, true for a number, a repeated key,

@@ -1,0 +1,170 @@
+"""Episodes in processes of their own, as the trainer sees them: open, call, kill. The other side is `server.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+from rlvr_verifiers.errors import VerifierError
+from rlvr_verifiers.process import Channel
+from rlvr_verifiers.tool_call import Call
+from rlvr_verifiers.tool_env.instance import ToolResult
+from rlvr_verifiers.types import Task
+from rlvr_verifiers.wire import pack, task_to_wire
+
+OPEN_DEADLINE_S = 120.0
+"""For importing an environment and resetting it."""
+_GOODBYE_S = 0.5
+"""For an environment's own `close`, before its process is killed."""
+
+
+class ToolServer:
+    """One server, started when the first episode is opened, and anew where it has died. It ends with this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._running: _Running | None = None
+
+    async def open(self, task: Task, memory_mb: int | None) -> HostedInstance:
+        """A fresh environment in a process of its own. Raises VerifierError where it cannot be had."""
+        number = next(self._numbers)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                running = self._send({"open": number, "environment": task.environment, "path": sys.path}, theirs)
+                channel = await _channel(ours)
+            except BaseException:
+                ours.close()
+                raise
+        hosted = HostedInstance(running, number, channel)
+        try:
+            await hosted.reset(task, memory_mb)
+        except BaseException as error:
+            hosted.kill()
+            if isinstance(error, TimeoutError):
+                running.stop()  # it hangs in an import, and would for everybody
+            raise
+        return hosted
+
+    def _send(self, request: dict[str, object], channel: socket.socket) -> _Running:
+        with self._lock:
+            for _ in range(2):
+                if self._running is None or not self._running.alive():
+                    self._running = _Running()
+                with contextlib.suppress(OSError):
+                    self._running.send(request, channel)
+                    return self._running
+            raise VerifierError("the process that runs tools ends at once; its output says why")
+
+
+_shared: dict[int, ToolServer] = {}
+
+
+def tool_server() -> ToolServer:
+    """This process's own; a fork of it must not talk to its parent's."""
+    return _shared.setdefault(os.getpid(), ToolServer())
+
+
+class _Running:
+    """The server's process and its control socket."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        reading, lifeline = os.pipe()
+        module = "rlvr_verifiers.tool_env.server"
+        command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(reading), str(os.getpid())]
+        environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **os.environ}
+        try:
+            self._process = subprocess.Popen(  # noqa: S603
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=(theirs.fileno(), reading),
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise VerifierError(f"cannot start a process for tools with {sys.executable}: {error}") from error
+        finally:
+            theirs.close()
+            os.close(reading)
+        self.stop = weakref.finalize(self, _stop, self._process, self._control, lifeline)
+
+    def alive(self) -> bool:
+        return self.stop.alive and self._process.poll() is None
+
+    def send(self, request: dict[str, object], channel: socket.socket | None = None) -> None:
+        """Raises OSError where the server is gone."""
+        descriptors = [] if channel is None else [channel.fileno()]
+        socket.send_fds(self._control, [json.dumps(request).encode()], descriptors)
+
+
+def _stop(process: subprocess.Popen[bytes], control: socket.socket, lifeline: int) -> None:
+    control.close()  # it ends its children and then itself
+    try:
+        process.wait(5.0)
+    except subprocess.TimeoutExpired:  # it hangs in an import; its children die with it
+        process.kill()
+        process.wait()
+    os.close(lifeline)
+
+
+class HostedInstance:
+    """One episode's process."""
+
+    def __init__(self, server: _Running, number: int, channel: Channel) -> None:
+        self._server = server
+        self._number = number
+        self._channel = channel
+
+    async def reset(self, task: Task, memory_mb: int | None) -> None:
+        """Raises VerifierError where the environment refuses the task, TimeoutError where it takes too long."""
+        self._channel.write(pack({"task": task_to_wire(task), "memory_mb": memory_mb}))
+        try:
+            frame = await self._channel.frame(time.monotonic() + OPEN_DEADLINE_S)
+        except EOFError:
+            raise VerifierError(f"the process of environment {task.environment!r} died while it was reset") from None
+        if "failed" in frame:
+            raise VerifierError(str(frame["failed"]))
+
+    async def run(self, call: Call, output_chars: int, timeout_s: float) -> ToolResult:
+        """Raises TimeoutError or EOFError, by then killed, where the call overran its time or ended the process, and VerifierError where
+        the environment itself fails."""
+        self._channel.write(pack({"name": call.name, "arguments": dict(call.arguments), "output_chars": output_chars}))
+        try:
+            frame = await self._channel.frame(time.monotonic() + timeout_s)
+        except (TimeoutError, EOFError):
+            self.kill()
+            raise
+        if "failed" in frame:
+            raise VerifierError(str(frame["failed"]))
+        return ToolResult(call=call, content=frame["content"], error=frame["error"], seconds=frame["seconds"])
+
+    async def close(self) -> None:
+        """Lets the environment close itself for a moment, then kills its process and what it started."""
+        self._channel.finish()
+        with contextlib.suppress(EOFError, TimeoutError):
+            await self._channel.frame(time.monotonic() + _GOODBYE_S)
+        self.kill()
+
+    def kill(self) -> None:
+        self._channel.close()
+        with contextlib.suppress(OSError):  # the server is gone, and its children with it
+            self._server.send({"close": self._number})
+
+
+async def _channel(connection: socket.socket) -> Channel:
+    connection.setblocking(False)
+    channel = Channel()
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: channel, connection)
+    return channel

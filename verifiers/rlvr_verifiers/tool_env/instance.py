@@ -1,0 +1,93 @@
+"""A fresh environment for one task: calls by name with checked arguments, every error a result. Nothing here has a clock."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+import inspect
+import json
+import time
+from typing import Any, cast
+
+from rlvr_verifiers.arguments import clip
+from rlvr_verifiers.errors import VerifierError
+from rlvr_verifiers.tool_call import Call
+from rlvr_verifiers.tool_env.registry import resolve, tools_for
+from rlvr_verifiers.tool_env.tools import Tool, ToolError
+from rlvr_verifiers.types import Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ToolResult:
+    """What one call came to."""
+
+    call: Call
+    content: str
+    error: bool = False
+    ran: bool = True
+    """False where the episode refused to run it."""
+    seconds: float = 0.0
+
+
+class Instance:
+    """The environment and its tools by name."""
+
+    def __init__(self, task: Task) -> None:
+        """Raises VerifierError where there is no such environment or it cannot be reset."""
+        self.tools = tools_for(task)
+        self.environment: Any = resolve(task.environment or "")()
+        try:
+            # Its own copy: an environment that edits its arguments must not edit those of the next rollout.
+            self.environment.reset(dataclasses.replace(task, env_args=copy.deepcopy(dict(task.env_args))))
+        except VerifierError:
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {clip(str(error), 200)}"
+            raise VerifierError(f"environment {task.environment!r} cannot be reset for task {task.id!r}: {what}") from error
+
+    def run(self, call: Call, output_chars: int) -> ToolResult:
+        """Raises VerifierError for a failure of the environment itself; everything else is a result."""
+        begin = time.perf_counter()
+        try:
+            content, error = shown(self._run(call), output_chars), False
+        except VerifierError:
+            raise
+        except ToolError as problem:
+            content, error = error_text(str(problem), output_chars), True
+        except (Exception, SystemExit) as problem:
+            content, error = error_text(f"{type(problem).__name__}: {problem}", output_chars), True
+        return ToolResult(call=call, content=content, error=error, seconds=time.perf_counter() - begin)
+
+    def _run(self, call: Call) -> object:
+        found: Tool | None = self.tools.get(call.name)
+        if found is None:
+            raise ToolError(f"there is no tool {clip(call.name, 60)!r}; the tools are {', '.join(self.tools)}")
+        value = found.method(self.environment, **found.bind(call.arguments))
+        if inspect.iscoroutine(value):
+            return asyncio.run(cast("Any", value))
+        return value
+
+    def close(self) -> None:
+        close = getattr(self.environment, "close", None)
+        if close is not None:
+            close()
+
+
+def shown(value: object, limit: int) -> str:
+    """A tool's value as the policy reads it: text as it is, anything else as JSON; the middle cut out where it is long."""
+    if isinstance(value, str):
+        text = value
+    else:
+        try:
+            text = json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError):
+            text = str(value)
+    if len(text) <= limit:
+        return text
+    note = f"\n... {len(text) - limit} characters are left out ...\n"
+    return text[: limit // 2] + note + text[len(text) - (limit - limit // 2) :]
+
+
+def error_text(message: str, limit: int) -> str:
+    return shown(f"error: {message}", limit)
