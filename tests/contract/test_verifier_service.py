@@ -49,6 +49,18 @@ def test_scores_are_those_of_the_verifier(client: httpx.Client) -> None:
     assert [score["value"] for score in batch["scores"]] == [1.0, 0.0]
 
 
+def test_the_completions_of_a_task_are_a_group_for_who_judges_groups(tmp_path: Path) -> None:
+    path = tmp_path / "ranked.py"
+    path.write_text(
+        "def longest(task, completions):\n    sizes = [len(each.text) for each in completions]\n"
+        "    return [float(size == max(sizes)) for size in sizes]\n"
+    )
+    questions = [question(text, verifier=f"{path}:longest", id=name) for name, text in (("a", "x"), ("a", "xx"), ("b", "x"))]
+    with serving([f"{path}:longest"]) as address:
+        scores = httpx.post(f"{address}/score_batch", json={"questions": questions}).json()["scores"]
+    assert [score["value"] for score in scores] == [0.0, 1.0, 1.0]
+
+
 def test_without_the_token_there_is_nothing(client: httpx.Client) -> None:
     for path in ("/verifiers", "/metrics"):
         assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401

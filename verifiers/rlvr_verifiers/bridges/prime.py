@@ -40,6 +40,7 @@ class RubricVerifier:
         self._functions: list[RewardFunction] = list(functions)
         weights: Any = getattr(rubric, "weights", None) or [1.0] * len(self._functions)
         self._weights = [float(weight) for weight in weights]
+        self.whole_group = any(_GROUP & parameters_of(function)[0].keys() for function in self._functions)
         if len(self._weights) != len(self._functions) or not self._functions:
             raise VerifierError(f"the rubric has {len(self._functions)} functions and {len(self._weights)} weights")
 

@@ -1,6 +1,7 @@
 """Scores over HTTP, so that other trainers and languages use the same graders. `rlvr verifiers serve` runs it.
 
-POST /score takes a task and a completion, POST /score_batch several pairs, GET /verifiers lists names, GET /health says whether
+POST /score takes a task and a completion, POST /score_batch several pairs (those of one task, one after another, are a group for
+verifiers that judge groups), GET /verifiers lists names, GET /health says whether
 it takes work, GET /metrics counts (Prometheus text). /openapi.json is the schema. With a token, all but /health want it as
 `Authorization: Bearer ...`.
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Annotated, Any, Literal, cast
@@ -102,11 +104,12 @@ class Service:
             raise HTTPException(503, f"{why}; ask again later", headers={"Retry-After": "1"})
         self.waiting += len(questions)
         try:
-            pairs = zip(tasks, (question.completion for question in questions), strict=True)
-            scores = await asyncio.gather(*(self._score(task, body) for task, body in pairs))
+            pairs = zip(tasks, (_completion(question.completion) for question in questions), strict=True)
+            groups = [list(group) for _, group in itertools.groupby(pairs, key=lambda pair: pair[0])]
+            scores = await asyncio.gather(*(self._score(group[0][0], [each for _, each in group]) for group in groups))
         finally:
             self.waiting -= len(questions)
-        return list(scores)
+        return [score for group in scores for score in group]
 
     async def drain(self) -> None:
         """Takes nothing new and waits for what is under way."""
@@ -139,12 +142,17 @@ class Service:
             raise HTTPException(422, f"question {number}: {problem}")
         return task
 
-    async def _score(self, task: Task, body: CompletionBody) -> Score:
-        completion = Completion(text=body.text, messages=tuple(body.messages), finish_reason=body.finish_reason)
-        score = await self.pool.score(task, completion)
-        self.reasons[task.verifier, score.reason] += 1
-        self.seconds += score.seconds
-        return score
+    async def _score(self, task: Task, completions: Sequence[Completion]) -> list[Score]:
+        """Together where the verifier judges groups, else one by one."""
+        scores = await self.pool.score_group(task, completions)
+        for score in scores:
+            self.reasons[task.verifier, score.reason] += 1
+            self.seconds += score.seconds
+        return scores
+
+
+def _completion(body: CompletionBody) -> Completion:
+    return Completion(text=body.text, messages=tuple(body.messages), finish_reason=body.finish_reason)
 
 
 def _named(value: Any) -> Iterator[str]:
