@@ -108,6 +108,7 @@ def test_more_than_it_can_hold_is_refused_at_once_and_counted(client: httpx.Clie
 def test_it_lists_its_verifiers_and_its_schema(client: httpx.Client) -> None:
     assert set(client.get("/verifiers").json()) >= {"exact", "multi"}
     schema = client.get("/openapi.json").json()
+    assert set(schema["components"]["schemas"]["TaskBody"]["properties"]["verifier"]["enum"]) >= {"exact", "multi"}
     assert {"/score", "/score_batch", "/verifiers", "/health", "/metrics"} <= schema["paths"].keys()
 
 
@@ -149,4 +150,8 @@ def test_nothing_is_imported_for_a_name_in_a_request(client: httpx.Client, tmp_p
     client.post("/score", json=question("x", verifier=f"{trap}:score"))
     nested = {"verifiers": [{"name": "multi", "args": {"verifiers": [{"name": f"{trap}:score"}]}}]}
     client.post("/score", json=question("x", verifier="multi", verifier_args=nested))
+    tool_env = question("x", verifier="tool_env", environment=f"{trap}:Box", tools=[{"name": "x"}])
+    with serving(["tool_env"]) as address:
+        reply = httpx.post(f"{address}/score", json=tool_env)
+    assert (reply.status_code, "registry name" in reply.text) == (422, True)
     assert not (tmp_path / "sprung").exists()

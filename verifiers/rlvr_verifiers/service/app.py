@@ -131,6 +131,8 @@ class Service:
         if body.verifier not in self.names:
             known = ", ".join(sorted(self.names))
             raise HTTPException(422, f"question {number}: no verifier {body.verifier!r:.80} here; there are {known}")
+        if ":" in (body.environment or ""):  # a name of an installed one is fine; a path would be imported
+            raise HTTPException(422, f"question {number}: environment: found {body.environment!r:.80}; give a registry name")
         task = Task.from_json(body.model_dump())
         try:
             called = set(_named(task.verifier_args)) - self.names
@@ -196,7 +198,7 @@ def make_app(
 
     app = FastAPI(title="rlvr verifiers", description=__doc__ or "", lifespan=lifespan)
     guard = [Depends(allowed)]
-    told: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 422, 503)}
+    told: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (400, 401, 422, 503)}
 
     @app.post("/score", dependencies=guard, responses=told)
     async def score(question: Question) -> ScoreBody:
@@ -222,6 +224,7 @@ def make_app(
 
     for name in verifiers:
         resolve(name)
+    app.openapi()["components"]["schemas"]["TaskBody"]["properties"]["verifier"]["enum"] = sorted(verifiers)
     app.state.service = holder
     _ = (score, score_batch, listed, health, metrics)
     return app
