@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib.metadata
+import importlib.util
 import math
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -340,6 +343,38 @@ def test_export_to_verl_and_back(foreign: Path) -> None:
     with pytest.raises(VerifierError, match="on our side"):
         failing("d", "4", "4")
     assert compute_score_of(f"verl:{foreign}:compute_score", on_failure=0.0)("d", "4", "4")["score"] == 0.0
+
+
+def verl_loader() -> Callable[[str, str], Any]:
+    """verl's own `load_extern_object`, which `custom_reward_function` goes through, from its file where verl is installed (`make bench`);
+    else the same few steps."""
+    try:
+        file = str(importlib.metadata.distribution("verl").locate_file("verl/utils/import_utils.py"))
+        return module_at(file).load_extern_object
+    except importlib.metadata.PackageNotFoundError:
+        return lambda path, name: getattr(module_at(path), name)
+
+
+def module_at(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location("loaded_for_a_test", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_verl_loads_a_verifier_from_a_file_of_one_line_and_gets_its_scores(tmp_path: Path) -> None:
+    path = tmp_path / "reward.py"
+    path.write_text(
+        'from rlvr_verifiers.bridges.verl import compute_score_of\n\ncompute_score = compute_score_of("exact")\n'
+    )
+    compute_score = verl_loader()(str(path), "compute_score")
+    for text in ("4", "5", "", "4 "):
+        extra = {"index": 3, "num_turns": None, "rollout_reward_scores": {}}  # as its reward managers call it
+        theirs = compute_score(data_source="gsm8k", solution_str=text, ground_truth="4", extra_info=extra)
+        ours = score_now(task("exact"), Completion(text=text))
+        assert (theirs["score"], theirs["acc"]) == (ours.value, ours.passed)
 
 
 def test_scores_are_the_same_by_both_ways(foreign: Path) -> None:
