@@ -81,6 +81,9 @@ def exact(completion, answer):
 async def brief(completion, info, parser):
     return float(len(completion[-1]["content"]) <= info["limit"] and parser == "p")
 
+def num_turns(state):
+    return len(state["trajectory"])
+
 def longest(completions):
     lengths = [len(each[-1]["content"]) for each in completions]
     return [float(length == max(lengths)) for length in lengths]
@@ -88,8 +91,14 @@ def longest(completions):
 class Rubric:
     funcs, weights, parser = [exact, brief], [1.0, 0.2], "p"
 
+class Monitor:
+    funcs, weights = [num_turns], [0.0]
+
+class Group:
+    rubrics = [Rubric(), Monitor()]
+
 class Environment:
-    rubric, max_turns = Rubric(), 1
+    rubric, max_turns = Group(), 1
 
     def get_dataset(self):
         prompt = [{"role": "system", "content": "Answer."}, {"role": "user", "content": "2 + 2?"}]
@@ -172,7 +181,8 @@ def test_version_0_gives_what_its_functions_give_themselves(folder: Path) -> Non
     for text in ("4", "5", "four", ""):
         chat = [{"role": "assistant", "content": text}]
         theirs = scope["exact"](chat, "4") + 0.2 * asyncio.run(scope["brief"](chat, {"limit": 1}, "p"))
-        assert score_now(task, Completion(text=text)).value == pytest.approx(theirs)
+        score = score_now(task, Completion(text=text))
+        assert (score.value, score.metrics["num_turns"]) == (pytest.approx(theirs), 1.0)
 
 
 def test_version_0_rewards_of_groups_see_the_group(folder: Path) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from rlvr_verifiers.bridges.columns import as_messages, columns_of, missing_column
-from rlvr_verifiers.bridges.rubric import GROUP, Rubric
+from rlvr_verifiers.bridges.rubric import GROUP, Rubric, state_of
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.types import Completion, Score, Task
 
@@ -48,8 +48,8 @@ class RubricVerifier:
     def _given(self, task: Task, completion: Completion) -> dict[str, Any]:
         messages = as_messages(completion)
         prompt = [dict(message) for message in task.prompt]
-        info = dict(task.info)
-        state = {"prompt": prompt, "completion": messages, "answer": task.answer, "info": info, "task": task.data_source}
+        truncated = completion.finish_reason == "length"
+        state = state_of(prompt, messages, task.answer, dict(task.info), task.data_source, truncated=truncated)
         return {**columns_of(task), **state, "state": state, "parser": self._rubric.parser}
 
 

@@ -215,15 +215,11 @@ class Environment:
 
     def _given(self, index: int, completion: dict[str, Any]) -> dict[str, Any]:
         row, prompt = dict(self._rows[index]), self.row(index)["prompt"]
-        state = {
-            "prompt": prompt,
-            "completion": [{"role": "assistant", "content": completion["content"]}],
-            "answer": row.get("answer", ""),
-            "info": row.get("info") or {},
-            "task": row.get("task", "default"),
-            "is_truncated": completion["finish_reason"] == "length",
-        }
-        return {**row, **state, "state": state, "parser": self._rubric.parser}
+        said = [{"role": "assistant", "content": completion["content"]}]
+        answer, info, task = row.get("answer", ""), row.get("info") or {}, row.get("task", "default")
+        truncated = completion["finish_reason"] == "length"
+        state = rubric_module().state_of(prompt, said, answer, info, task, truncated=truncated)
+        return {**row, **state, "state": {**row, **state}, "parser": self._rubric.parser}
 
 
 @functools.cache

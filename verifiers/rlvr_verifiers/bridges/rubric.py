@@ -67,6 +67,15 @@ class Rubric:
         return sum(weight * reward for weight, reward in zip(self.weights, rewards.values(), strict=True))
 
 
+def state_of(
+    prompt: object, completion: object, answer: object, info: object, task: object, *, truncated: bool
+) -> dict[str, Any]:
+    """What a rollout of one turn leaves in version 0's `state`, as far as a reward can ask for it; no client, no response object."""
+    given = {"prompt": prompt, "completion": completion, "answer": answer, "info": info, "task": task}
+    step = {"prompt": prompt, "completion": completion, "response": None, "tokens": None, "reward": None, "extras": {}}
+    return {**given, "turn": 1, "trajectory": [step], "is_completed": True, "is_truncated": truncated, "error": None}
+
+
 def _of_groups(function: Callable[..., Any]) -> bool:
     return bool({f"{name}s" for name in GROUP} & parameters_of(function)[0].keys())
 
