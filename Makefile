@@ -14,7 +14,7 @@ DEVICE := $(or $(STAMPED),$(shell nvidia-smi -L 2>/dev/null | grep -q GPU && ech
 endif
 STAMP := .venv/setup-$(DEVICE).stamp
 
-.PHONY: help setup demo sandbox-image test test-unit test-contract test-attack test-loop test-gpu lint format lock clean
+.PHONY: help setup demo bench sandbox-image test test-unit test-contract test-attack test-loop test-gpu lint format lock clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,6 +31,9 @@ $(STAMP): .ci/setup .ci/locks/$(DEVICE).txt .ci/locks/models.txt pyproject.toml
 
 demo: setup ## The main job: SFT warm start, then DAPO on a real model, evaluated before and after
 	.venv/bin/rlvr train configs/demo.yaml
+
+bench: setup ## Add what benchmarks stand beside: Math-Verify, verl's scorers
+	.venv/bin/uv pip install --python .venv/bin/python --no-deps -r .ci/locks/bench.txt
 
 sandbox-image: ## The image of the sandbox's docker backend, from Debian packages; needs an engine and mmdebstrap
 	sandbox/make-image

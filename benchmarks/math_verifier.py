@@ -6,7 +6,7 @@ Accuracy is measured on the labelled pairs of `verifiers/cases`; pairs that only
 `numbers only`) are left out of the comparison and counted for ours alone. Speed is measured on a mix as training sees it: GSM8K and
 MATH solutions against their own gold and, as often, against that of another problem, in groups of 8 that share a gold. Without
 DATA (gsm8k_test.jsonl, math500.jsonl) the mix is made of the labelled pairs. Each system runs in a process of its own, so that its
-import and its memory are its own. Math-Verify is measured where it is installed (`pip install math-verify[antlr4_13_2]`).
+import and its memory are its own. Math-Verify is measured where it is installed (`make bench`).
 
     pairs/s            by the CPU time of the process
     p50, p99, max      CPU time of one pair, in ms (so that other work on the machine does not count)

@@ -1,4 +1,5 @@
-"""Sample completions of tasks and score each as soon as it is finished: generation, tools and verification overlap.
+"""Sample completions of tasks and score each as soon as it is finished: generation, tools and verification overlap. Where a
+verifier judges the completions of a task together, they are scored as soon as the last of them is finished.
 
 Training batches and evaluations both come from here, so what is evaluated is sampled exactly as what is trained on. A task with
 an environment is a conversation: calls in the policy's turn are run, what they return is shown to it, and it goes on.
@@ -11,11 +12,13 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from rlvr.dialogue import Dialogue, completion_of, with_observation, with_turn
 from rlvr.engines.protocol import GenerationRequest, RolloutEngine
 from rlvr.errors import RlvrError
+from rlvr.group_scoring import ScoredTogether
 from rlvr.interrupt import StopRequest
 from rlvr.turns import Turns, sample_seed
 from rlvr.types import Rollout
@@ -27,9 +30,15 @@ if TYPE_CHECKING:
 
 
 class Scorer(Protocol):
-    """What scores a completion while others are sampled; a `ScoringThread` is one."""
+    """What scores completions while others are sampled; a `ScoringThread` is one."""
 
     async def score(self, task: Task, completion: Completion) -> Score: ...
+
+    async def score_group(self, task: Task, completions: Sequence[Completion]) -> list[Score]: ...
+
+    def wants_group(self, task: Task) -> bool:
+        """Whether a task's completions go to `score_group` together, and not to `score` one by one."""
+        ...
 
 
 class Episode(Protocol):
@@ -109,9 +118,10 @@ class Sampler:
         started = time.perf_counter()
         turns = Turns(len(tasks) * plan.samples)
         rollouts = [
-            asyncio.create_task(self._rollout(start, _Draw(plan, occasion, i * plan.samples + g), turns))
+            asyncio.create_task(self._rollout(start, _Draw(plan, occasion, i * plan.samples + g), turns, group))
             for i, task in enumerate(tasks)
             for start in [Dialogue(task=task, prompt_ids=self.chat.prompt_ids(task))]
+            for group in [self._together(task, plan.samples)]
             for g in range(plan.samples)
         ]
         try:
@@ -131,7 +141,26 @@ class Sampler:
             tokens=sum(sum(rollout.completion.loss_mask) for rollout in done),
         )
 
-    async def _rollout(self, start: Dialogue, draw: _Draw, turns: Turns) -> Rollout:
+    async def _rollout(self, start: Dialogue, draw: _Draw, turns: Turns, group: ScoredTogether | None) -> Rollout:
+        try:
+            completion, failure = await self._completion(start, draw, turns)
+        except BaseException as error:
+            if group is not None:
+                group.give_up(error)
+            raise
+        if group is not None:
+            score = await group.score(draw.sample, None if failure else completion) or failure
+        else:
+            score = failure or await self.scorer.score(start.task, completion)
+        assert score is not None
+        return Rollout(task=start.task, completion=completion, score=score)
+
+    def _together(self, task: Task, samples: int) -> ScoredTogether | None:
+        """None where the task's completions are scored one by one."""
+        return ScoredTogether(samples, partial(self.scorer.score_group, task)) if self.scorer.wants_group(task) else None
+
+    async def _completion(self, start: Dialogue, draw: _Draw, turns: Turns) -> tuple[Completion, Score | None]:
+        """With a score where the environment failed, so that there is nothing to judge."""
         failure: Score | None = None
         try:
             if start.task.environment is None:
@@ -140,9 +169,7 @@ class Sampler:
                 dialogue, failure = await self._conversation(start, draw, turns)
         finally:
             turns.leave()
-        completion = completion_of(dialogue)
-        score = failure or await self.scorer.score(start.task, completion)
-        return Rollout(task=start.task, completion=completion, score=score)
+        return completion_of(dialogue), failure
 
     async def _turn(self, dialogue: Dialogue, draw: _Draw, turns: Turns) -> Dialogue:
         return with_turn(dialogue, await turns.next(draw.request(dialogue)), self.chat)
@@ -179,13 +206,18 @@ class _Draw:
     occasion: str
     number: int
 
+    @property
+    def sample(self) -> int:
+        """Its number among the task's."""
+        return self.number % self.plan.samples
+
     def request(self, dialogue: Dialogue) -> GenerationRequest:
         """Asks for the dialogue's next turn, with the tokens that are left."""
-        plan, sample = self.plan, self.number % self.plan.samples
+        plan = self.plan
         return GenerationRequest(
             index=self.number,
             prompt_ids=dialogue.prompt_ids + dialogue.token_ids,
-            seed=sample_seed(plan.seed, self.occasion, dialogue.task.id, sample, len(dialogue.turns)),
+            seed=sample_seed(plan.seed, self.occasion, dialogue.task.id, self.sample, len(dialogue.turns)),
             max_tokens=plan.max_tokens - len(dialogue.token_ids),
             temperature=plan.temperature,
             weights=plan.weights,

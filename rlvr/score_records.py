@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import sys
@@ -28,7 +29,7 @@ from rlvr_tasks.record import task_from_record
 from rlvr_tasks.rows import Row
 from rlvr_tasks.sources.jsonl import json_rows, read_rows
 from rlvr_verifiers.errors import VerifierError
-from rlvr_verifiers.pool import VerifierPool
+from rlvr_verifiers.pool import VerifierPool, judges_groups
 from rlvr_verifiers.registry import resolve
 from rlvr_verifiers.types import Completion, Score, Task
 
@@ -41,9 +42,11 @@ FINISH_REASONS = ("stop", "length", "abort")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Job:
-    row: Mapping[str, Any]
+    """Completions that are scored together: one, unless the task's verifier judges groups."""
+
     task: Task
-    completion: Completion
+    rows: Sequence[Mapping[str, Any]]
+    completions: Sequence[Completion]
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
@@ -108,7 +111,9 @@ def score_records(
 
     `completion` is text, or a list of texts that gives one output row each, numbered in the column `sample`. `verifier` takes
     the place of the records' own; their `verifier_args` then apply only where the name is the same. Rows with one id are
-    completions of one problem. Output goes to `out` or standard output, the summary to `console`, by default standard error:
+    completions of one problem; a verifier that judges groups gets those that stand one after another together.
+
+    Output goes to `out` or standard output, the summary to `console`, by default standard error:
     pass@k by source (`ks`, or powers of two) and the first `failures` problems that failed. With `as_json` the summary goes to
     standard output, as JSON. Raises RlvrError, with the line, at the first row that cannot be used; the rows before it are
     scored and written.
@@ -144,17 +149,20 @@ def score_records(
     return summary
 
 
+Scoring = asyncio.Task[list[Score]]
+
+
 async def _score_all(jobs: Iterator[Job], sink: IO[str], summary: ScoreSummary, workers: int, deadline_s: float) -> None:
     """One coroutine reads and starts verifications, this one writes what they give, in the order of reading."""
     async with VerifierPool(workers, deadline_s) as pool:
-        started: asyncio.Queue[tuple[Job, asyncio.Task[Score]] | Exception | None] = asyncio.Queue(UNDER_WAY * pool.workers)
-        under_way: set[asyncio.Task[Score]] = set()
+        started: asyncio.Queue[tuple[Job, Scoring] | Exception | None] = asyncio.Queue(UNDER_WAY * pool.workers)
+        under_way: set[Scoring] = set()
 
         async def start() -> None:
             end: Exception | None = None
             try:
                 async for job in _off_loop(jobs):
-                    scoring = asyncio.create_task(pool.score(job.task, job.completion))
+                    scoring = asyncio.create_task(pool.score_group(job.task, job.completions))
                     under_way.add(scoring)
                     await started.put((job, scoring))
             except Exception as error:  # handed over, so that the rows before it are written first
@@ -165,11 +173,12 @@ async def _score_all(jobs: Iterator[Job], sink: IO[str], summary: ScoreSummary, 
         try:
             while not isinstance(item := await started.get(), Exception | None):
                 job, scoring = item
-                score = await scoring
+                scores = await scoring
                 under_way.discard(scoring)
-                sink.write(json.dumps({**job.row, **_columns(score)}, ensure_ascii=False) + "\n")
+                for row, score in zip(job.rows, scores, strict=True):
+                    sink.write(json.dumps({**row, **_columns(score)}, ensure_ascii=False) + "\n")
+                    summary.add(job.task, score)
                 sink.flush()
-                summary.add(job.task, score)
             if item is not None:
                 raise item
         finally:
@@ -222,7 +231,17 @@ def _read(source: str) -> Iterator[Row]:
 
 
 def _jobs(rows: Iterator[Row], verifier: str | None) -> Iterator[Job]:
-    """One for each completion. Raises TaskError, with the place, at a row that cannot be used."""
+    """Raises TaskError, with the place, at a row that cannot be used."""
+    for task, samples in itertools.groupby(_samples(rows, verifier), key=lambda sample: sample[0]):
+        if judges_groups(task):
+            _, columns, completions = zip(*samples, strict=True)
+            yield Job(task, columns, completions)
+        else:  # each as soon as it is read
+            yield from (Job(task, (row,), (completion,)) for _, row, completion in samples)
+
+
+def _samples(rows: Iterator[Row], verifier: str | None) -> Iterator[tuple[Task, Mapping[str, Any], Completion]]:
+    """Task, output columns and completion, one for each completion."""
     for where, row in rows:
         if isinstance(row, TaskError):
             raise row
@@ -231,7 +250,7 @@ def _jobs(rows: Iterator[Row], verifier: str | None) -> Iterator[Job]:
             finish = row.get("finish_reason") or "stop"
             if finish not in FINISH_REASONS:
                 raise TaskError(f"{where}: finish_reason: found {finish!r}; use one of {', '.join(FINISH_REASONS)}")
-            yield Job(columns, task, Completion(text=text, finish_reason=finish))
+            yield task, columns, Completion(text=text, finish_reason=finish)
 
 
 def _task(row: Mapping[str, Any], where: str, verifier: str | None) -> Task:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 
-from rlvr_verifiers.pool import VerifierPool
+from rlvr_verifiers.errors import VerifierError
+from rlvr_verifiers.pool import VerifierPool, judges_groups
 from rlvr_verifiers.types import Completion, Score, Task
 
 
 class ScoringThread:
     """Use as `with ScoringThread(pool) as scorer: score = await scorer.score(task, completion)`, from any event loop.
 
-    Entering raises what opening the pool raises. Cancelling `score` cancels the verification.
+    Entering raises what opening the pool raises. Cancelling `score` or `score_group` cancels the verification.
     """
 
     def __init__(self, pool: VerifierPool) -> None:
@@ -42,6 +44,18 @@ class ScoringThread:
 
     async def score(self, task: Task, completion: Completion) -> Score:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._pool.score(task, completion), self._loop))
+
+    async def score_group(self, task: Task, completions: Sequence[Completion]) -> list[Score]:
+        """As `VerifierPool.score_group`."""
+        scoring = self._pool.score_group(task, completions)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(scoring, self._loop))
+
+    def wants_group(self, task: Task) -> bool:
+        """Whether a task's completions are to be scored together."""
+        try:
+            return judges_groups(task)
+        except VerifierError:  # the pool says so in each score
+            return False
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

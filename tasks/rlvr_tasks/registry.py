@@ -32,6 +32,7 @@ from rlvr_tasks.sources.ifeval import ifeval
 from rlvr_tasks.sources.jsonl import jsonl
 from rlvr_tasks.sources.mathematics import competition_math, gsm8k
 from rlvr_tasks.sources.mix import mix
+from rlvr_tasks.sources.prime import verifiers
 from rlvr_tasks.sources.programs import human_eval, mbpp
 from rlvr_tasks.sources.reasoning_gym import reasoning_gym
 from rlvr_tasks.sources.small_functions import small_functions
@@ -67,6 +68,7 @@ BUILT_IN: dict[str, SourceFunction] = {
     "tool_calls": tool_calls,
     "tool_env": tool_env,
     "small_functions": small_functions,
+    "verifiers": verifiers,
 }
 
 

@@ -43,6 +43,12 @@ def stalls(task, completion):
 def compute_score(data_source, solution_str, ground_truth, extra_info=None):
     return float(solution_str.strip() == ground_truth)
 
+def computes_with_pi(task, completion):
+    answer = completion.content.rpartition("boxed{")[2].rpartition("}")[0]
+    if "\\\\pi" in answer and "_" not in answer:
+        eval(answer.replace("\\\\pi", "3.14"))
+    return answer == task.answer
+
 def nothing(task, completion):
     return False
 """
@@ -95,6 +101,20 @@ def test_a_stall_is_stopped_and_told(targets: Path) -> None:
     report = audit(f"{targets}:stalls", tasks("42"), deadline_s=0.3)
     assert {each.reason for each in report.failures} == {"timeout"}
     assert report.to_json()["slowest"]["kind"] == "giant"
+
+
+def test_what_is_slow_on_every_task_is_tried_on_two_and_the_rest_is_counted(targets: Path) -> None:
+    report = audit(f"{targets}:stalls", tasks("42", "43", "44", "45"), deadline_s=0.3)
+    found = report.to_json()
+    assert found["failures"] == {"timeout": 4}  # both giant inputs, on two tasks each
+    assert found["left_out"] == 4
+    assert [kind["tried"] for kind in found["kinds"] if kind["kind"] in ("giant", "slow")] == [4, 20]
+    assert "4 more like them left out" in report.text()
+
+
+def test_a_payload_gets_to_a_grader_that_computes_only_what_has_a_pi_in_it(targets: Path) -> None:
+    report = audit(f"{targets}:computes_with_pi", tasks("42"))
+    assert (report.form, report.canary) == ("boxed", True)
 
 
 def test_the_command_audits_a_foreign_scorer(targets: Path, tmp_path: Path) -> None:

@@ -50,6 +50,18 @@ def test_rows_come_out_in_order_with_everything_they_had(tmp_path: Path) -> None
     assert "mismatch" in said
 
 
+def test_a_verifier_of_groups_gets_the_completions_of_one_problem_together(tmp_path: Path) -> None:
+    ranked = tmp_path / "ranked.py"
+    ranked.write_text(
+        "def longest(task, completions):\n    sizes = [len(each.text) for each in completions]\n"
+        "    return [float(size == max(sizes)) / len(sizes) for size in sizes]\n"
+    )
+    row = {**ROW, "verifier": f"{ranked}:longest"}
+    rows = [{**row, "completion": ["a", "bbb"]}, {**row, "completion": "cc"}, {**row, "id": "b", "completion": "d"}]
+    written, _, _ = score(tmp_path, rows)
+    assert [(line["completion"], line["score"]) for line in written] == [("a", 0), ("bbb", 1 / 3), ("cc", 0), ("d", 1)]
+
+
 def test_a_list_of_completions_gives_a_row_each(tmp_path: Path) -> None:
     written, summary, _ = score(tmp_path, [{**ROW, "completion": ["Answer: 2", "Answer: 3"]}])
     assert [(row["sample"], row["completion"], row["passed"]) for row in written] == [

@@ -91,8 +91,8 @@ PROGRAMS = ["human_eval", "mbpp", "contests"]
 FILES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet"]
 GENERATED = ["arithmetic", "arithmetic_boxed", "small_functions", "concise", "tool_calls", "tool_env_files", "tool_env_shop"]
 CASES = [*FILES, "mix", *GENERATED, *PROGRAMS, *MATHEMATICS, "ifeval", "sql", *GYM]
-ELSEWHERE = {"bfcl"}
-"""Reads a leaderboard's own files: tests/unit/test_tool_sources.py."""
+ELSEWHERE = {"bfcl", "verifiers"}
+"""Read files or programs of others: tests/unit/test_tool_sources.py, test_verifiers_environments.py here."""
 
 
 @pytest.fixture(scope="module")

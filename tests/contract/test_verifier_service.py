@@ -49,6 +49,18 @@ def test_scores_are_those_of_the_verifier(client: httpx.Client) -> None:
     assert [score["value"] for score in batch["scores"]] == [1.0, 0.0]
 
 
+def test_the_completions_of_a_task_are_a_group_for_who_judges_groups(tmp_path: Path) -> None:
+    path = tmp_path / "ranked.py"
+    path.write_text(
+        "def longest(task, completions):\n    sizes = [len(each.text) for each in completions]\n"
+        "    return [float(size == max(sizes)) for size in sizes]\n"
+    )
+    questions = [question(text, verifier=f"{path}:longest", id=name) for name, text in (("a", "x"), ("a", "xx"), ("b", "x"))]
+    with serving([f"{path}:longest"]) as address:
+        scores = httpx.post(f"{address}/score_batch", json={"questions": questions}).json()["scores"]
+    assert [score["value"] for score in scores] == [0.0, 1.0, 1.0]
+
+
 def test_without_the_token_there_is_nothing(client: httpx.Client) -> None:
     for path in ("/verifiers", "/metrics"):
         assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
@@ -96,6 +108,7 @@ def test_more_than_it_can_hold_is_refused_at_once_and_counted(client: httpx.Clie
 def test_it_lists_its_verifiers_and_its_schema(client: httpx.Client) -> None:
     assert set(client.get("/verifiers").json()) >= {"exact", "multi"}
     schema = client.get("/openapi.json").json()
+    assert set(schema["components"]["schemas"]["TaskBody"]["properties"]["verifier"]["enum"]) >= {"exact", "multi"}
     assert {"/score", "/score_batch", "/verifiers", "/health", "/metrics"} <= schema["paths"].keys()
 
 
@@ -137,4 +150,8 @@ def test_nothing_is_imported_for_a_name_in_a_request(client: httpx.Client, tmp_p
     client.post("/score", json=question("x", verifier=f"{trap}:score"))
     nested = {"verifiers": [{"name": "multi", "args": {"verifiers": [{"name": f"{trap}:score"}]}}]}
     client.post("/score", json=question("x", verifier="multi", verifier_args=nested))
+    tool_env = question("x", verifier="tool_env", environment=f"{trap}:Box", tools=[{"name": "x"}])
+    with serving(["tool_env"]) as address:
+        reply = httpx.post(f"{address}/score", json=tool_env)
+    assert (reply.status_code, "registry name" in reply.text) == (422, True)
     assert not (tmp_path / "sprung").exists()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import importlib.metadata
+import importlib.util
 import math
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +21,7 @@ from rlvr_verifiers.bridges.prime import RubricVerifier
 from rlvr_verifiers.bridges.rows import task_from_open_instruct_row, task_from_verl_row
 from rlvr_verifiers.bridges.similarity import METRICS
 from rlvr_verifiers.protocol import adapt
+from rlvr_verifiers.tool_env import Environments, offered
 
 FOREIGN = """
 import asyncio
@@ -106,6 +111,88 @@ def test_a_trl_function_that_cannot_be_served_is_refused_at_load(foreign: Path) 
         check_task(task(f"trl:{foreign}:trl_ids"))
     with pytest.raises(VerifierError, match="cannot be loaded"):
         check_task(task(f"trl:{foreign}:missing"))
+
+
+TRL_ENVIRONMENT = """
+class Counter:
+    def reset(self, start, limit=10, **columns):
+        self.count, self.limit, self._log = start, limit, []
+
+    async def add(self, amount: int) -> int:
+        '''Adds to the counter.
+
+        Args:
+            amount: what is added.
+
+        Returns:
+            The new count.
+        '''
+        if amount < 0:
+            raise ValueError("amount is negative")
+        self.count += amount
+        return self.count
+
+    def get_reward(self):
+        return self.count / self.limit
+
+class Talks:
+    def reset(self, **columns):
+        return "more for the prompt"
+
+    def look(self) -> str:
+        '''Looks.'''
+        return ""
+
+def no_class(**columns): ...
+"""
+
+
+def counter_task(path: Path, name: str = "Counter") -> Task:
+    named = f"trl:{path}:{name}"
+    made = dataclasses.replace(task(named, start=1), environment=named, env_args={"limit": 8})
+    return dataclasses.replace(made, tools=offered(made))
+
+
+def test_an_environment_class_of_trl_runs_and_rewards_as_it_does_there(tmp_path: Path) -> None:
+    path = tmp_path / "counter.py"
+    path.write_text(TRL_ENVIRONMENT)
+    counter = counter_task(path)
+    assert check_task(counter) is None
+    (schema,) = counter.tools
+    assert schema["function"]["name"] == "add"
+    assert schema["function"]["parameters"]["properties"] == {"amount": {"description": "what is added.", "type": "integer"}}
+
+    async def rollout() -> list[Any]:
+        async with Environments(format="hermes").episode(counter) as episode:
+            turns = [f'<tool_call>{{"name": "add", "arguments": {{"amount": {n}}}}}</tool_call>' for n in (2, -1, 4)]
+            return [message for turn in turns for message in await episode.observe(turn)]
+
+    shown = asyncio.run(rollout())
+    assert [message["content"] for message in shown] == ["3", "error: ValueError: amount is negative", "7"]
+    reply = {"role": "assistant", "content": "Done."}
+    score = score_now(counter, Completion(text="Done.", messages=(*shown, reply)))
+
+    scope: dict[str, Any] = {}
+    exec(compile(TRL_ENVIRONMENT, "counter", "exec"), scope)
+    theirs = scope["Counter"]()  # as the trainer does: reset with the row, call, ask
+    theirs.reset(prompt=[], start=1, limit=8)
+    for amount in (2, 4):
+        asyncio.run(theirs.add(amount))
+    assert score.value == theirs.get_reward() == 7 / 8
+    assert score_now(counter, Completion(text="Done.")).value == 1 / 8
+
+
+def test_an_environment_class_of_trl_that_cannot_be_served_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "counter.py"
+    path.write_text(TRL_ENVIRONMENT)
+    with pytest.raises(VerifierError, match="has no get_reward"):
+        check_task(counter_task(path, "Talks"))
+    talks = dataclasses.replace(counter_task(path, "Talks"), verifier="tool_env", answer='{"outputs": ["x"]}')
+    assert "returns a text for the prompt" in (check_task(dataclasses.replace(talks, info={})) or "")
+    counter = counter_task(path)
+    assert "its own" in (check_task(dataclasses.replace(counter, environment="shop")) or "")
+    with pytest.raises(VerifierError, match="has to be a class"):
+        offered(dataclasses.replace(counter, environment=f"trl:{path}:no_class"))
 
 
 def test_a_verl_function_is_called_as_verl_calls_it(foreign: Path) -> None:
@@ -256,6 +343,38 @@ def test_export_to_verl_and_back(foreign: Path) -> None:
     with pytest.raises(VerifierError, match="on our side"):
         failing("d", "4", "4")
     assert compute_score_of(f"verl:{foreign}:compute_score", on_failure=0.0)("d", "4", "4")["score"] == 0.0
+
+
+def verl_loader() -> Callable[[str, str], Any]:
+    """verl's own `load_extern_object`, which `custom_reward_function` goes through, from its file where verl is installed (`make bench`);
+    else the same few steps."""
+    try:
+        file = str(importlib.metadata.distribution("verl").locate_file("verl/utils/import_utils.py"))
+        return module_at(file).load_extern_object
+    except importlib.metadata.PackageNotFoundError:
+        return lambda path, name: getattr(module_at(path), name)
+
+
+def module_at(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location("loaded_for_a_test", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_verl_loads_a_verifier_from_a_file_of_one_line_and_gets_its_scores(tmp_path: Path) -> None:
+    path = tmp_path / "reward.py"
+    path.write_text(
+        'from rlvr_verifiers.bridges.verl import compute_score_of\n\ncompute_score = compute_score_of("exact")\n'
+    )
+    compute_score = verl_loader()(str(path), "compute_score")
+    for text in ("4", "5", "", "4 "):
+        extra = {"index": 3, "num_turns": None, "rollout_reward_scores": {}}  # as its reward managers call it
+        theirs = compute_score(data_source="gsm8k", solution_str=text, ground_truth="4", extra_info=extra)
+        ours = score_now(task("exact"), Completion(text=text))
+        assert (theirs["score"], theirs["acc"]) == (ours.value, ours.passed)
 
 
 def test_scores_are_the_same_by_both_ways(foreign: Path) -> None:

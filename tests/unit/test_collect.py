@@ -14,10 +14,12 @@ from rlvr.config.schema import AlgorithmConfig, RlConfig
 from rlvr.engines.feed import RequestFeed
 from rlvr.engines.protocol import Generation, GenerationRequest
 from rlvr.errors import RlvrError
+from rlvr.group_scoring import ScoredTogether
 from rlvr.interrupt import Interrupted, StopRequest
 from rlvr.sampling import Sampler, SamplingPlan
 from rlvr.turns import sample_seed
-from rlvr.types import Group
+from rlvr.types import Group, Rollout
+from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.types import Completion, Score, Task
 
 
@@ -73,6 +75,9 @@ class Judge:
             reason="ok" if value else "verifier_error" if value is None else "mismatch",
             explanation="boom",
         )
+
+    def wants_group(self, task: Task) -> bool:
+        return False
 
 
 def stream(*rules: str) -> Iterator[Task]:
@@ -199,3 +204,70 @@ def test_scoring_overlaps_with_generation() -> None:
     plan = SamplingPlan(samples=8, max_tokens=4, temperature=1.0, seed=0)
     asyncio.run(sampler.sample([next(stream("mixed"))], plan, "test"))
     assert events.index("scored") < len(events) - 1 - events[::-1].index("generated")
+
+
+class Together(Judge):
+    """Ranks the completions of `mixed` tasks within their group; scores all others alone."""
+
+    def __init__(self, fail: str = "") -> None:
+        self.groups: list[tuple[str, list[Completion]]] = []
+        self.fail = fail
+
+    def wants_group(self, task: Task) -> bool:
+        return task.info["rule"] == "mixed"
+
+    async def score(self, task: Task, completion: Completion) -> Score:
+        assert not self.wants_group(task)
+        return await super().score(task, completion)
+
+    async def score_group(self, task: Task, completions: Sequence[Completion]) -> list[Score]:
+        if self.fail:
+            raise VerifierError(self.fail)
+        self.groups.append((task.id, list(completions)))
+        return [Score(value=float(place), passed=False, reason="ranked") for place in range(len(completions))]
+
+
+def sampled_together(scorer: Together, *rules: str) -> tuple[tuple[Rollout, ...], ...]:
+    plan = SamplingPlan(samples=3, max_tokens=4, temperature=1.0, seed=0)
+    tasks = list(itertools.islice(stream(*rules), len(rules)))
+    sampler = Sampler(Engine(), scorer, Chat(), StopRequest())  # type: ignore[arg-type]
+    return asyncio.run(sampler.sample(tasks, plan, "test")).rollouts
+
+
+def test_who_judges_groups_gets_the_samples_of_one_task_in_one_call_and_in_their_order() -> None:
+    scorer = Together()
+    rollouts = sampled_together(scorer, "mixed", "right", "mixed")
+    assert sorted(name for name, _ in scorer.groups) == ["mixed-0", "mixed-2"]
+    groups = dict(scorer.groups)
+    for place in (0, 2):  # the engine finishes them in reverse order
+        assert [rollout.completion for rollout in rollouts[place]] == groups[f"mixed-{place}"]
+        assert [rollout.score.value for rollout in rollouts[place]] == [0.0, 1.0, 2.0]
+    assert [rollout.score.reason for rollout in rollouts[1]] == ["ok"] * 3
+
+
+def test_a_group_that_cannot_be_judged_leaves_nobody_waiting() -> None:
+    with pytest.raises(VerifierError, match="closed"):
+        sampled_together(Together(fail="the pool was closed"), "mixed", "mixed")
+
+
+def test_who_has_nothing_to_judge_or_never_comes_keeps_no_group_waiting() -> None:
+    async def main() -> tuple[list[Score | None], list[Sequence[Completion]], list[BaseException | Score | None]]:
+        seen: list[Sequence[Completion]] = []
+
+        async def judge(completions: Sequence[Completion]) -> list[Score]:
+            seen.append(completions)
+            return [Score(value=1.0, passed=True, reason=completion.text) for completion in completions]
+
+        group = ScoredTogether(3, judge)
+        arrivals = [group.score(2, Completion(text="c")), group.score(0, None), group.score(1, Completion(text="b"))]
+        scores = await asyncio.gather(*arrivals)
+        late = ScoredTogether(3, judge)
+        waiting = asyncio.create_task(late.score(0, Completion(text="a")))
+        await asyncio.sleep(0)
+        late.give_up(RlvrError("no environment"))
+        return list(scores), seen, await asyncio.gather(waiting, late.score(1, None), return_exceptions=True)
+
+    scores, seen, left = asyncio.run(asyncio.wait_for(main(), 5))
+    assert [score and score.reason for score in scores] == ["c", None, "b"]
+    assert [[completion.text for completion in completions] for completions in seen] == [["b", "c"]]
+    assert isinstance(left[0], RlvrError)

@@ -108,6 +108,9 @@ class Judge:
         self.seen.append(completion)
         return Score(value=1.0, passed=True, reason="ok")
 
+    def wants_group(self, task: Task) -> bool:
+        return False
+
 
 def sample(
     engine: Engine, tool: Callable[[Task, str], Any] = lambda task, turn: "it rains", *, samples: int = 1, **plan: Any

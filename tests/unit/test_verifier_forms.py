@@ -168,6 +168,21 @@ def test_a_class_may_have_both_forms_and_arguments_reach_both() -> None:
     assert run_batch(verifier, task(bass=1), texts("a", "b"), wait)[1].reason == "verifier_error"
 
 
+class Sometimes(Both):
+    def whole_group(self, task: Task) -> bool:
+        return task.answer == "ranked"
+
+
+def test_who_may_be_asked_one_by_one_says_so() -> None:
+    assert adapt("v", longest).wants_group(task())
+    assert adapt("v", Both).wants_group(task())
+    sometimes = adapt("v", Sometimes)
+    assert [sometimes.wants_group(dataclasses.replace(task(), answer=answer)) for answer in ("ranked", "")] == [True, False]
+    ranked = dataclasses.replace(task(), answer="ranked")
+    assert [score.value for score in run_batch(sometimes, ranked, texts("a", "b"), wait)] == [0.0, 1.0]
+    assert [score.value for score in run_batch(sometimes, task(), texts("a", "b"), wait)] == [0.0, 0.0]
+
+
 @pytest.mark.parametrize("wrong", [[1.0], 1.0, "ab", {"a": 1, "b": 2}, [1.0, "x"], [1.0, float("nan")]])
 def test_a_batch_that_is_not_one_score_each_is_our_failure(wrong: Any) -> None:
     def batch(task: Task, completions: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rlvr_verifiers.registry import check_task
+from rlvr_verifiers.registry import check_task, resolve
 from rlvr_verifiers.response import after_reasoning, final_text
-from rlvr_verifiers.scoring import score_now
+from rlvr_verifiers.scoring import score_group_now, score_now
 from rlvr_verifiers.types import Completion, Score, Task
 
 
@@ -212,6 +213,25 @@ def test_multi_is_a_weighted_sum_and_passes_with_its_required_parts() -> None:
 def test_a_closed_gate_pays_nothing_and_ends_the_scoring() -> None:
     gated = judge(parts(MATH, {**SHAPE, "required": True, "gate": True}), "#### 42")
     assert (gated.value, gated.passed, gated.reason, gated.metrics) == (0.0, False, "missing", {"format": 0.0})
+
+
+RANKED = """
+def longest(task, completions):
+    best = max(len(completion.text) for completion in completions)
+    return [float(len(completion.text) == best) for completion in completions]
+"""
+
+
+def test_a_part_that_judges_groups_gets_those_that_passed_the_gates(tmp_path: Path) -> None:
+    (tmp_path / "ranked.py").write_text(RANKED)
+    gate = {"name": "regex", "gate": True, "weight": 0, "answer": "a+"}
+    part = {"name": f"{tmp_path / 'ranked.py'}:longest", "required": False}
+    ranked = task("multi", "", verifiers=[part, gate])
+    assert resolve("multi").wants_group(ranked)
+    assert not resolve("multi").wants_group(task("multi", "", verifiers=[gate]))
+    scores = score_group_now(ranked, [Completion(text=text) for text in ("bbbb", "aaa", "aa")])
+    assert [(score.value, score.passed) for score in scores] == [(0.0, False), (1.0, True), (0.0, True)]
+    assert score_group_now(ranked, [Completion(text="b"), Completion(text="b")])[0].value == 0.0
 
 
 def test_a_part_may_have_a_gold_of_its_own_and_names_are_told_apart() -> None:

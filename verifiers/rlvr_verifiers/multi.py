@@ -8,7 +8,7 @@ a part is required unless it says `"required": false`. A part that fails on our 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rlvr_verifiers import registry
@@ -53,35 +53,66 @@ class Multi:
             low, high = low + min(0.0, *ends), high + max(0.0, *ends)
         return low, high
 
+    def whole_group(self, task: Task) -> bool:
+        return any(registry.resolve(part.task.verifier).wants_group(part.task) for part in _parts(task))
+
     async def score(self, task: Task, completion: Completion) -> Score:
-        total = 0.0
-        failed: tuple[str, Score] | None = None
-        metrics: dict[str, float] = {}
-        parsed: str | None = None
+        return (await self.score_batch(task, (completion,)))[0]
+
+    async def score_batch(self, task: Task, completions: Sequence[Completion]) -> list[Score]:
+        """A part that wants groups gets the completions that passed every gate before it."""
+        tallies = [_Tally() for _ in completions]
         for part in sorted(_parts(task), key=lambda part: not part.gate):  # gates first: a closed one saves the rest
-            score = await registry.resolve(part.task.verifier).score(part.task, completion)
-            if score.value is None:
-                return dataclasses.replace(score, passed=False, explanation=f"part {part.label!r}: {score.explanation}")
-            metrics[part.label] = score.value
-            metrics.update({f"{part.label}/{name}": value for name, value in score.metrics.items()})
-            total += part.weight * score.value
-            parsed = score.parsed if parsed is None else parsed
-            if part.required and not score.passed and failed is None:
-                failed = part.label, score
-            if part.gate and not score.passed:
-                total = 0.0
-                break
-        return _summary(total, failed, metrics, parsed)
+            going_on = [(tally, each) for tally, each in zip(tallies, completions, strict=True) if not tally.closed]
+            judged = await registry.resolve(part.task.verifier).score_group(part.task, [each for _, each in going_on])
+            for (tally, _), score in zip(going_on, judged, strict=True):
+                tally.add(part, score)
+        return [tally.summary() for tally in tallies]
 
 
-def _summary(total: float, failed: tuple[str, Score] | None, metrics: dict[str, float], parsed: str | None) -> Score:
-    if failed is None:
+@dataclasses.dataclass(slots=True)
+class _Tally:
+    """What the parts have said of one completion so far."""
+
+    total: float = 0.0
+    failed: tuple[str, Score] | None = None
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict[str, float])
+    parsed: str | None = None
+    unjudged: Score | None = None
+    closed: bool = False
+    """By a gate, or by a failure of ours: nothing behind it runs."""
+
+    def add(self, part: Part, score: Score) -> None:
+        if score.value is None:
+            explanation = f"part {part.label!r}: {score.explanation}"
+            self.unjudged = dataclasses.replace(score, passed=False, explanation=explanation)
+            self.closed = True
+            return
+        self.metrics[part.label] = score.value
+        self.metrics.update({f"{part.label}/{name}": value for name, value in score.metrics.items()})
+        self.total += part.weight * score.value
+        self.parsed = score.parsed if self.parsed is None else self.parsed
+        if part.required and not score.passed and self.failed is None:
+            self.failed = part.label, score
+        if part.gate and not score.passed:
+            self.total = 0.0
+            self.closed = True
+
+    def summary(self) -> Score:
+        if self.unjudged is not None:
+            return self.unjudged
+        explanation, reason = "every required part passed", "ok"
+        if self.failed is not None:
+            label, score = self.failed
+            explanation, reason = f"part {label!r}: {score.explanation}", score.reason
         return Score(
-            value=total, passed=True, reason="ok", explanation="every required part passed", parsed=parsed, metrics=metrics
+            value=self.total,
+            passed=self.failed is None,
+            reason=reason,
+            explanation=explanation,
+            parsed=self.parsed,
+            metrics=self.metrics,
         )
-    label, score = failed
-    explanation = f"part {label!r}: {score.explanation}"
-    return Score(value=total, passed=False, reason=score.reason, explanation=explanation, parsed=parsed, metrics=metrics)
 
 
 def _parts(task: Task) -> list[Part]:

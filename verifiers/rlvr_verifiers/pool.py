@@ -137,7 +137,7 @@ class VerifierPool:
     async def score_group(
         self, task: Task, completions: Sequence[Completion], *, deadline_s: float | None = None
     ) -> list[Score]:
-        """The scores of all completions of a task, in their order. A verifier with a batch form gets them at once, with the
+        """The scores of all completions of a task, in their order. A verifier that judges groups gets them at once, with the
         deadline of each times their number, and an outcome above is then that of all; any other gets them one by one.
 
         Raises VerifierError as `score` does, and where the verifier cannot be loaded.
@@ -285,8 +285,8 @@ class VerifierPool:
 
 
 def judges_groups(task: Task) -> bool:
-    """Whether the task's verifier has a batch form. Raises VerifierError where it cannot be loaded."""
-    return resolve(task.verifier).batch is not None
+    """Whether the task's verifier wants its completions together. Raises VerifierError where it cannot be loaded."""
+    return resolve(task.verifier).wants_group(task)
 
 
 def _timed_out(job: _Job) -> list[Score]:

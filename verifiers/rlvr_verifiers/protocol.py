@@ -7,7 +7,9 @@ and returns a list.
 
 A class may say more, each optional:
 
-- `score_batch(task, completions)`: all completions of one task at once, where that is quicker or their group matters.
+- `score_batch(task, completions)`: all completions of one task at once, where that is quicker or their group matters. Training then
+  waits for a task's last completion before it asks; any other verifier judges each completion as soon as it is finished.
+- `whole_group`: False where its batch form need not be waited for. It may be a method of the task.
 - `check_task(task) -> str | None`: one line that says why this task cannot be judged (gold that does not parse, unknown
   argument). It runs when data is loaded, so that a bad gold never reaches training.
 - `required_verifiers(task) -> Iterable[str]`: names of verifiers it calls itself; they are loaded before its clock starts.
@@ -59,6 +61,10 @@ class LoadedVerifier:
     function: JudgeFunction
     batch: BatchFunction | None = None
     """Judges all completions of a task at once; None where it has no such form."""
+    whole_group: bool | Callable[[Task], bool] = True
+    """Whether the batch form, where there is one, is to be asked."""
+    relative: bool = False
+    """It has a batch form only, so that a score may depend on the other completions of the group."""
     check: Callable[[Task], str | None] | None = None
     requires: Callable[[Task], Iterable[str]] | None = None
     prepare: Callable[[], None] | None = None
@@ -100,6 +106,25 @@ class LoadedVerifier:
         asked = [float(function(task)) for function in (self.needs_s, self.own_deadline) if function is not None]
         return max(asked, default=0.0)
 
+    def wants_group(self, task: Task) -> bool:
+        """Whether a task's completions go to the batch form together. One that cannot say is asked one by one, and fails there."""
+        if self.batch is None:
+            return False
+        try:
+            return bool(self.whole_group(task) if callable(self.whole_group) else self.whole_group)
+        except Exception:
+            return False
+
+    async def score_group(self, task: Task, completions: Sequence[Completion]) -> list[Score]:
+        """All completions of a task, by the batch form where it wants them together."""
+        if not completions:
+            return []
+        if self.batch is None or not self.wants_group(task):
+            return [await self.score(task, completion) for completion in completions]
+        judgements = self.batch(task, completions)
+        listed = await judgements if isinstance(judgements, Awaitable) else judgements
+        return as_scores(listed, len(completions), self.name)
+
     def required_verifiers(self, task: Task) -> tuple[str, ...]:
         return () if self.requires is None else tuple(self.requires(task))
 
@@ -139,6 +164,8 @@ def adapt(name: str, target: object) -> LoadedVerifier:
         name=name,
         function=cast(JudgeFunction, single) if single is not None else _one_of_batch(name, cast(BatchFunction, batch)),
         batch=cast("BatchFunction | None", batch),
+        whole_group=getattr(target, "whole_group", True),
+        relative=single is None,
         check=getattr(target, "check_task", None),
         requires=getattr(target, "required_verifiers", None),
         prepare=getattr(target, "prepare", None),

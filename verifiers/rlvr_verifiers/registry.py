@@ -48,7 +48,7 @@ BUILT_IN: Mapping[str, str] = {
 }
 
 BRIDGES: Mapping[str, str] = {
-    "trl": "rlvr_verifiers.bridges.trl:TrlReward",
+    "trl": "rlvr_verifiers.bridges.trl:verifier_of",
     "verl": "rlvr_verifiers.bridges.verl:VerlScore",
     "verifiers": "rlvr_verifiers.bridges.prime:RubricVerifier",
 }

@@ -57,9 +57,9 @@ def run_batch(
 ) -> list[Score]:
     """As `run_verifier`, for all completions of a task at once; its time is shared out evenly.
 
-    A verifier without a batch form judges them one by one.
+    A verifier that does not want them together judges them one by one.
     """
-    if verifier.batch is None:
+    if verifier.batch is None or not verifier.wants_group(task):
         return [run_verifier(verifier, task, completion, wait) for completion in completions]
     begin = time.perf_counter()
     try:

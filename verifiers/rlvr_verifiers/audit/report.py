@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import statistics
 from collections import Counter
 from typing import Any
 
 EXAMPLES = 3
+SLOW_S = 1.0
+"""A completion that takes longer than this to judge counts as slow."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +42,8 @@ class AuditReport:
     confinement: str
     tasks: int
     judged: tuple[Judged, ...]
+    left_out: int
+    """Giant and slow inputs that were not tried, because the same input had been slow on other tasks."""
     effects: tuple[dict[str, Any], ...]
     """Each {attack, kind, what}; kind `code`: text of a completion was compiled."""
     canary: bool
@@ -69,6 +75,19 @@ class AuditReport:
             "failures": dict(Counter(each.reason for each in self.failures)),
         }
 
+    def speed(self) -> dict[str, Any]:
+        """How long judging took, in seconds, the targets' own time."""
+        seconds = sorted(each.seconds for each in self.judged)
+        slowest = max(self.judged, key=lambda each: each.seconds)
+        return {
+            "total_s": sum(seconds),
+            "median_s": statistics.median(seconds),
+            "p99_s": seconds[math.ceil(0.99 * len(seconds)) - 1],
+            "slow": sum(each > SLOW_S for each in seconds),
+            "left_out": self.left_out,
+            "slowest": {"kind": slowest.kind, "seconds": slowest.seconds, "text": slowest.text[:160]},
+        }
+
     def by_kind(self) -> list[dict[str, Any]]:
         kinds = dict.fromkeys(each.kind for each in self.judged)
         return [self._kind(kind) for kind in kinds]
@@ -86,7 +105,6 @@ class AuditReport:
         }
 
     def to_json(self) -> dict[str, Any]:
-        slowest = max(self.judged, key=lambda each: each.seconds)
         return {
             "target": self.target,
             "form": self.form,
@@ -95,7 +113,7 @@ class AuditReport:
             **self.rates(),
             "executed_model_text": self.canary,
             "effects": list(self.effects[:50]),
-            "slowest": {"kind": slowest.kind, "seconds": slowest.seconds, "text": slowest.text[:160]},
+            **self.speed(),
             "kinds": self.by_kind(),
         }
 
@@ -107,8 +125,11 @@ class AuditReport:
             share = "" if rate is None else f" ({rate:.1%})"
             lines.append(f"{name.replace('_', ' ')}s: {found[f'{name}s']} of {found[total]}{share}")
         failures = ", ".join(f"{reason} {count}" for reason, count in found["failures"].items())
+        lines.append(f"no verdict: {failures or 'none'}")
+        left_out = f" ({self.left_out} more like them left out)" if self.left_out else ""
         lines.append(
-            f"no verdict: {failures or 'none'}; slowest {found['slowest']['seconds']:.3f} s ({found['slowest']['kind']})"
+            f"seconds: median {found['median_s']:.4f}, p99 {found['p99_s']:.3f}, slowest {found['slowest']['seconds']:.3f} "
+            f"({found['slowest']['kind']}); {found['slow']} over {SLOW_S:g} s{left_out}"
         )
         effects = dict(Counter(effect["kind"] for effect in self.effects))
         ran = "EXECUTED text of a completion" if self.canary else "executed no payload"

@@ -6,19 +6,22 @@ import asyncio
 import dataclasses
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rlvr_verifiers.audit.attacks import CANARY, FORMS, Attack, attacks_on, honest
 from rlvr_verifiers.audit.observed import confinement
-from rlvr_verifiers.audit.report import AuditReport, Judged
+from rlvr_verifiers.audit.report import SLOW_S, AuditReport, Judged
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.registry import resolve
 from rlvr_verifiers.types import Completion, Score, Task
 
+PATIENCE = 2
+"""Times that a giant or slow input is let be slow."""
 _OBSERVED = "rlvr_verifiers.audit.observed:Observed"
+Judge = Callable[[Task, Attack], Awaitable[Score]]
+Pair = tuple[Task, Attack]
 
 
 def audit(
@@ -27,7 +30,10 @@ def audit(
     """Attacks a verifier (any name that a task record may have, `trl:` and `verl:` included) on tasks with a gold.
 
     A task's `verifier_args` are given to the target only where the task names it. form: one of FORMS; by default the one in which
-    the target accepts most golds. Raises VerifierError where the target cannot be loaded, or accepts no gold in any form.
+    the target accepts most golds. A giant or slow input that has been slow PATIENCE times is not tried on further tasks, where it
+    would be slow again; the report counts what was left out.
+
+    Raises VerifierError where the target cannot be loaded, or accepts no gold in any form.
     Must not be called in an event loop.
     """
     golds = [task for task in tasks if task.answer.strip()]
@@ -46,7 +52,6 @@ async def _audit(
     log, free = folder / "effects.jsonl", folder / "free"
     free.mkdir()
     log.touch()
-    canary = free / CANARY
     async with VerifierPool(workers, deadline_s) as pool:
 
         async def judge(task: Task, attack: Attack) -> Score:
@@ -55,22 +60,45 @@ async def _audit(
 
         if form is None:
             form = await _form(target, tasks, judge)
-        pairs = [(task, attack) for task in tasks for attack in attacks_on(task, form, str(canary))]
-        scores = await asyncio.gather(*(judge(task, attack) for task, attack in pairs))
-    judged = tuple(_judged(task, attack, score) for (task, attack), score in zip(pairs, scores, strict=True))
+        pairs = [(task, attack) for task in tasks for attack in attacks_on(task, form)]
+        judged = await _judge_all(pairs, judge)
     effects = tuple(json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
     return AuditReport(
         target=target,
         form=form,
         confinement=confinement(),
         tasks=len(tasks),
-        judged=judged,
+        judged=tuple(judged),
+        left_out=len(pairs) - len(judged),
         effects=effects,
-        canary=canary.exists(),
+        canary=(free / CANARY).exists(),
     )
 
 
-async def _form(target: str, tasks: list[Task], judge: Any) -> str:
+async def _judge_all(pairs: list[Pair], judge: Judge) -> list[Judged]:
+    """Each attack by itself; the giant and slow ones a series at a time, which ends when it has been slow often enough."""
+    series: dict[object, list[Pair]] = {}
+    for place, pair in enumerate(pairs):
+        attack = pair[1]
+        series.setdefault(f"pair {place}" if attack.series is None else attack.series, []).append(pair)
+    return [
+        each for part in await asyncio.gather(*(_judge_series(part, judge) for part in series.values())) for each in part
+    ]
+
+
+async def _judge_series(pairs: list[Pair], judge: Judge) -> list[Judged]:
+    judged: list[Judged] = []
+    slow = 0
+    for task, attack in pairs:
+        score = await judge(task, attack)
+        judged.append(_judged(task, attack, score))
+        slow += score.seconds > SLOW_S or score.reason in ("timeout", "crash")
+        if slow == PATIENCE:
+            break
+    return judged
+
+
+async def _form(target: str, tasks: list[Task], judge: Judge) -> str:
     """The form in which it accepts most golds of the first tasks."""
     some = tasks[:8]
     accepted: dict[str, int] = {}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rlvr_verifiers.bridges.rubric import parameters_of
 from rlvr_verifiers.types import Completion, Message, Task
 
 GOLD_NAMES = ("answer", "solution", "ground_truth", "gold", "label", "target", "reference")
@@ -22,13 +22,6 @@ def columns_of(task: Task) -> dict[str, Any]:
 def as_messages(completion: Completion) -> list[Message]:
     """The completion as chat messages, which it is even where only its text is known."""
     return list(completion.messages) or [{"role": "assistant", "content": completion.text}]
-
-
-def parameters_of(function: Callable[..., Any]) -> tuple[Mapping[str, inspect.Parameter], bool]:
-    """Parameters that can be given by name, and whether it takes any others (**kwargs)."""
-    found = inspect.signature(function).parameters
-    named = {name: each for name, each in found.items() if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)}
-    return named, any(each.kind is each.VAR_KEYWORD for each in found.values())
 
 
 def missing_column(function: Callable[..., Any], known: Mapping[str, Any]) -> str | None:

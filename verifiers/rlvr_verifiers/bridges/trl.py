@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 from rlvr_verifiers.bridges.background import BackgroundPool
-from rlvr_verifiers.bridges.columns import GOLD_NAMES, as_messages, columns_of, missing_column, parameters_of
+from rlvr_verifiers.bridges.columns import GOLD_NAMES, as_messages, columns_of, missing_column
+from rlvr_verifiers.bridges.rubric import parameters_of
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.registry import resolve
 from rlvr_verifiers.types import Completion, Message, Task
@@ -61,6 +62,15 @@ class TrlReward:
             "log_extra": _ignore,
             "log_metric": _ignore,
         }
+
+
+def verifier_of(target: Any) -> Any:
+    """What makes a verifier of `trl:module:target`: a reward function, or a class of environments that has a `get_reward`."""
+    if isinstance(target, type) and hasattr(target, "reset"):
+        from rlvr_verifiers.bridges.trl_environment import EnvironmentReward  # which needs the tools of environments
+
+        return EnvironmentReward(target)
+    return TrlReward(target)
 
 
 def reward_function(

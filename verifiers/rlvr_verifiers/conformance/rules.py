@@ -107,6 +107,13 @@ def batch(subject: Subject) -> str | None:
         return None
     for task in subject.tasks():
         completions = 2 * [each for _, _, each in subject.trials()]
+        if subject.verifier.relative:  # alone it may say something else: then at least the same of the same group
+            again = [
+                [without_clocks(score) for score in run_batch(subject.verifier, task, completions, wait)] for _ in range(2)
+            ]
+            if again[0] != again[1]:
+                return f"{task.id}: says two things of one group"
+            continue
         alone = [subject.score(task, completion) for completion in completions]
         together = [without_clocks(score) for score in run_batch(subject.verifier, task, completions, wait)]
         for one, other, completion in zip(alone, together, completions, strict=True):

@@ -1,6 +1,7 @@
 """Scores over HTTP, so that other trainers and languages use the same graders. `rlvr verifiers serve` runs it.
 
-POST /score takes a task and a completion, POST /score_batch several pairs, GET /verifiers lists names, GET /health says whether
+POST /score takes a task and a completion, POST /score_batch several pairs (those of one task, one after another, are a group for
+verifiers that judge groups), GET /verifiers lists names, GET /health says whether
 it takes work, GET /metrics counts (Prometheus text). /openapi.json is the schema. With a token, all but /health want it as
 `Authorization: Bearer ...`.
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+import itertools
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Annotated, Any, Literal, cast
@@ -102,11 +104,12 @@ class Service:
             raise HTTPException(503, f"{why}; ask again later", headers={"Retry-After": "1"})
         self.waiting += len(questions)
         try:
-            pairs = zip(tasks, (question.completion for question in questions), strict=True)
-            scores = await asyncio.gather(*(self._score(task, body) for task, body in pairs))
+            pairs = zip(tasks, (_completion(question.completion) for question in questions), strict=True)
+            groups = [list(group) for _, group in itertools.groupby(pairs, key=lambda pair: pair[0])]
+            scores = await asyncio.gather(*(self._score(group[0][0], [each for _, each in group]) for group in groups))
         finally:
             self.waiting -= len(questions)
-        return list(scores)
+        return [score for group in scores for score in group]
 
     async def drain(self) -> None:
         """Takes nothing new and waits for what is under way."""
@@ -128,6 +131,8 @@ class Service:
         if body.verifier not in self.names:
             known = ", ".join(sorted(self.names))
             raise HTTPException(422, f"question {number}: no verifier {body.verifier!r:.80} here; there are {known}")
+        if ":" in (body.environment or ""):  # a name of an installed one is fine; a path would be imported
+            raise HTTPException(422, f"question {number}: environment: found {body.environment!r:.80}; give a registry name")
         task = Task.from_json(body.model_dump())
         try:
             called = set(_named(task.verifier_args)) - self.names
@@ -139,12 +144,17 @@ class Service:
             raise HTTPException(422, f"question {number}: {problem}")
         return task
 
-    async def _score(self, task: Task, body: CompletionBody) -> Score:
-        completion = Completion(text=body.text, messages=tuple(body.messages), finish_reason=body.finish_reason)
-        score = await self.pool.score(task, completion)
-        self.reasons[task.verifier, score.reason] += 1
-        self.seconds += score.seconds
-        return score
+    async def _score(self, task: Task, completions: Sequence[Completion]) -> list[Score]:
+        """Together where the verifier judges groups, else one by one."""
+        scores = await self.pool.score_group(task, completions)
+        for score in scores:
+            self.reasons[task.verifier, score.reason] += 1
+            self.seconds += score.seconds
+        return scores
+
+
+def _completion(body: CompletionBody) -> Completion:
+    return Completion(text=body.text, messages=tuple(body.messages), finish_reason=body.finish_reason)
 
 
 def _named(value: Any) -> Iterator[str]:
@@ -188,7 +198,7 @@ def make_app(
 
     app = FastAPI(title="rlvr verifiers", description=__doc__ or "", lifespan=lifespan)
     guard = [Depends(allowed)]
-    told: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (401, 422, 503)}
+    told: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (400, 401, 422, 503)}
 
     @app.post("/score", dependencies=guard, responses=told)
     async def score(question: Question) -> ScoreBody:
@@ -214,6 +224,7 @@ def make_app(
 
     for name in verifiers:
         resolve(name)
+    app.openapi()["components"]["schemas"]["TaskBody"]["properties"]["verifier"]["enum"] = sorted(verifiers)
     app.state.service = holder
     _ = (score, score_batch, listed, health, metrics)
     return app

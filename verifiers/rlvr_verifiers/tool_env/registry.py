@@ -1,4 +1,5 @@
-"""Finds an environment class by name: a built-in, an entry point of the group `rlvr.environments`, `module:Class`, `file.py:Class`."""
+"""Finds an environment class by name: a built-in, an entry point of the group `rlvr.environments`, `module:Class`, `file.py:Class`,
+these two also behind `trl:` for a class of TRL's."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def available() -> dict[str, str]:
 @functools.lru_cache(maxsize=256)
 def resolve(name: str) -> type[Environment]:
     """The environment class of that name. Raises VerifierError where there is none or it cannot be used."""
-    path = BUILT_IN.get(name) or (name if ":" in name else _value_of(name))
+    bridged = name.startswith("trl:")
+    path = BUILT_IN.get(name) or (name.removeprefix("trl:") if ":" in name else _value_of(name))
     location, _, attribute = path.rpartition(":")
     if not location or not attribute:
         raise VerifierError(f"environment {name!r}: give a registry name, module:Class or path/file.py:Class")
@@ -59,6 +61,10 @@ def resolve(name: str) -> type[Environment]:
         raise VerifierError(
             f"environment {name!r} cannot be loaded from {location}: {reason}; mend it or the name"
         ) from error
+    if bridged and isinstance(target, type):
+        from rlvr_verifiers.bridges.trl_environment import environment_of  # only who has such a class pays for it
+
+        target = environment_of(target)
     if not isinstance(target, type) or not callable(getattr(target, "reset", None)):
         raise VerifierError(f"environment {name!r}: {attribute} has to be a class with a method reset(task)")
     tools_of(target)
