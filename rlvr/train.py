@@ -19,7 +19,7 @@ from rich.console import Console
 from rlvr import ranks
 from rlvr.checkpoint import Checkpoint, latest_checkpoint
 from rlvr.config.load import resolved
-from rlvr.config.schema import Config, EvalConfig
+from rlvr.config.schema import Config, EvalConfig, PairStageConfig
 from rlvr.engines import build_engine
 from rlvr.environments import open_environments
 from rlvr.errors import RlvrError
@@ -31,6 +31,7 @@ from rlvr.manifest import fingerprint
 from rlvr.models import locate_model
 from rlvr.outcome import show_outcome, summary_of
 from rlvr.policy import load_policy
+from rlvr.preference.data import PairTasks
 from rlvr.preference.measure import PairReport
 from rlvr.progress import Progress
 from rlvr.rollout_table import rollouts_of
@@ -39,7 +40,8 @@ from rlvr.run_folder import RunFolder
 from rlvr.sampling import Sampler
 from rlvr.scoring import ScoringThread
 from rlvr.stages import rl, sft
-from rlvr.stages.preference import PreferenceStage, PreferenceTasks
+from rlvr.stages.preference import PreferenceStage
+from rlvr.stages.reward_model import train_reward_model
 from rlvr.statistics import Estimate
 from rlvr.sync_proof import SyncProof
 from rlvr.trackers import open_trackers
@@ -57,7 +59,8 @@ class Data:
     """All tasks of a run, loaded and checked before anything expensive starts."""
 
     sft: Sequence[Task]
-    preference: PreferenceTasks
+    preference: PairTasks
+    reward_model: PairTasks
     rl: TaskSource | None
     held_out: Sequence[Task]
     retention: Sequence[Task]
@@ -110,24 +113,25 @@ def load_data(config: Config) -> Data:
         sft=[t for part in config.sft.tasks for t in load_tasks(part, check_golds=False)]
         if config.sft and "sft" in config.stages
         else [],
-        preference=_preference_tasks(config),
+        preference=_pair_tasks(config, "preference"),
+        reward_model=_pair_tasks(config, "reward_model"),
         rl=open_stream(config.rl.tasks, config.seed) if config.rl and "rl" in config.stages else None,
         held_out=[t for part in evaluation.tasks for t in load_tasks(part)] if evaluation else [],
         retention=[t for part in evaluation.retention for t in load_tasks(part)] if evaluation else [],
     )
 
 
-def _preference_tasks(config: Config) -> PreferenceTasks:
-    section = config.preference if "preference" in config.stages else None
+def _pair_tasks(config: Config, stage: Literal["preference", "reward_model"]) -> PairTasks:
+    section: PairStageConfig | None = getattr(config, stage) if stage in config.stages else None
     if section is None:
-        return PreferenceTasks()
+        return PairTasks()
     train, held_out = (
         tuple(task for part in parts for task in load_tasks(part, check_golds=False))
         for parts in (section.tasks, section.held_out)
     )
     if not train:
-        raise RlvrError("preference.tasks is empty; list at least one source of preferences")
-    return PreferenceTasks(train=train, held_out=held_out)
+        raise RlvrError(f"{stage}.tasks is empty; list at least one source of preferences")
+    return PairTasks(train=train, held_out=held_out)
 
 
 def choose_device(config: Config) -> torch.device:
@@ -168,7 +172,7 @@ async def _run_stages(
                     await engine.sleep()
                     pairs = _train_offline(stage, run, data, model_hash, resumed, kept)
                     await engine.wake()
-                    if config.eval:
+                    if config.eval and stage != "reward_model":  # a judge writes nothing that could be evaluated
                         await hand_over(0)
                         await exam.take(stage, 0)
                 if stopped := _closed_gate(config, stage, exam.measured, pairs):
@@ -202,13 +206,15 @@ def _run_offline_stages(run: Run, data: Data, model_hash: str, checkpoint: Check
 def _train_offline(
     stage: str, run: Run, data: Data, model_hash: str, resumed: Checkpoint | None, kept: Mapping[str, Any]
 ) -> PairReport | None:
-    """A stage that samples nothing: supervised fine-tuning, or preferences (which reports on its held-out pairs).
+    """A stage that samples nothing: supervised fine-tuning, or from preferences (which reports on its held-out pairs).
 
     `kept` is what the run as a whole needs again after a resume; the stage's checkpoints carry it.
     """
     if stage == "sft":
         sft.train_sft(run, data.sft, resumed, kept)
         return None
+    if stage == "reward_model":
+        return train_reward_model(run, data.reward_model, resumed, kept)
     return PreferenceStage(run, data.preference, model_hash).train(resumed, kept)
 
 
@@ -345,6 +351,8 @@ def _hashes(config: Config, model_path: Path | str, data: Data) -> dict[str, str
         ("sft", data.sft),
         ("preference", data.preference.train),
         ("preference_held_out", data.preference.held_out),
+        ("reward_model", data.reward_model.train),
+        ("reward_model_held_out", data.reward_model.held_out),
         ("held_out", data.held_out),
         ("retention", data.retention),
     ):

@@ -33,7 +33,14 @@ def eval_config(
     """The config an evaluation runs with. Raises `RlvrError` where it is not said what to evaluate, or on what."""
     if path is None and (model is None or tasks is None):
         raise RlvrError("rlvr eval: give a CONFIG, or --model and --tasks")
-    base: dict[str, Any] = {"rl": None, "sft": None, "preference": None, "stages": [], "continue_if": {}}
+    base: dict[str, Any] = {
+        "rl": None,
+        "sft": None,
+        "preference": None,
+        "reward_model": None,
+        "stages": [],
+        "continue_if": {},
+    }
     data = {**resolved(load_config(path, overrides)), **base} if path is not None else base
     if model is not None:
         data["model"] = {**data.get("model", {}), "name": model}
