@@ -4,8 +4,8 @@
 
 One warm start (configs/dpo.yaml's SFT stage) is trained once and shared; each algorithm's own config then trains its preference stage from
 that adapter. A policy wins a held-out question against the warm start where the rule accepts its answer and not the other's; a tie counts
-half. Then the whole of configs/pipeline.yaml (SFT, DPO, GRPO) is trained, and both kinds of tasks are counted after each of its stages.
-Finished runs are kept, so an interrupted benchmark goes on where it was.
+half. A reward model learns the same pairs. Then the whole of configs/pipeline.yaml (SFT, DPO, GRPO) is trained, and both kinds of tasks
+are counted after each of its stages. Finished runs are kept, so an interrupted benchmark goes on where it was.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from rlvr.redaction import Redactor
 from rlvr.statistics import Estimate, compare_paired, mean_estimate
 
 ALGORITHMS = ("dpo", "kto", "simpo")
-PIPELINE = "pipeline"
+REWARD_MODEL, PIPELINE = "reward_model", "pipeline"
+RECIPES = (*ALGORITHMS, REWARD_MODEL, PIPELINE)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipes", nargs="+", choices=(*ALGORITHMS, PIPELINE), default=(*ALGORITHMS, PIPELINE))
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=RECIPES)
     parser.add_argument("--runs", type=Path, default=Path("runs/preference"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/preference.json"))
     arguments = parser.parse_args()
@@ -39,12 +40,22 @@ def main() -> None:
     for name in [name for name in ALGORITHMS if name in arguments.recipes]:
         settings = ["stages=[preference]", "continue_if={}", f"adapter.init_from={last / 'adapter'}", "eval.base=false"]
         folder = train(f"configs/{name}.yaml", arguments.runs, name, settings)
-        policies[name] = {**policy_row(folder, "preference", warm), **training_row(folder)}
+        policies[name] = {**policy_row(folder, "preference", warm), **training_row(folder, "preference")}
         print(name, json.dumps(policies[name]), flush=True)
-    stages = (
-        pipeline_rows(train("configs/pipeline.yaml", arguments.runs, PIPELINE, [])) if PIPELINE in arguments.recipes else {}
-    )
-    write(arguments.out, policies, stages)
+    results: dict[str, Any] = {"policies": policies}
+    if REWARD_MODEL in arguments.recipes:
+        results[REWARD_MODEL] = training_row(
+            train(f"configs/{REWARD_MODEL}.yaml", arguments.runs, REWARD_MODEL, []), REWARD_MODEL
+        )
+    if PIPELINE in arguments.recipes:
+        results[PIPELINE] = pipeline_rows(train(f"configs/{PIPELINE}.yaml", arguments.runs, PIPELINE, []))
+    write(arguments.out, results, commits_of(arguments.runs))
+
+
+def commits_of(runs: Path) -> str:
+    """What the runs were made with, each of which says it itself."""
+    manifests = [json.loads(file.read_text()) for file in sorted(runs.glob("*/manifest.json"))]
+    return ", ".join(sorted({(m["git"]["rlvr"] or {}).get("commit", "unknown")[:12] for m in manifests}))
 
 
 def answers(folder: Path, evaluation: str) -> list[dict[str, Any]]:
@@ -100,10 +111,10 @@ def pipeline_rows(folder: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def training_row(folder: Path) -> dict[str, Any]:
+def training_row(folder: Path, stage: str) -> dict[str, Any]:
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     pairs = [record for record in records if "pairs/accuracy" in record]
-    steps = [record for record in records if record["stage"] == "preference" and "loss" in record]
+    steps = [record for record in records if record["stage"] == stage and "loss" in record]
     return {
         "pairs": {
             record["step"]: {
@@ -120,16 +131,16 @@ def interval(estimate: Estimate) -> list[float]:
     return [round(100 * number, 1) for number in (estimate.value, estimate.low, estimate.high)]
 
 
-def write(out: Path, policies: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
+def write(out: Path, results: dict[str, Any], commits: str) -> None:
     manifest = build_manifest(hashes={}, verifiers={}, redactor=Redactor(), argv=["benchmarks/preference.py"])
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"manifest": manifest, "policies": policies, "pipeline": stages}, indent=1) + "\n")
-    commit = ((manifest["git"]["rlvr"] or {}).get("commit") or "unknown")[:12]
+    out.write_text(json.dumps({"manifest": manifest, "commits": commits, **results}, indent=1) + "\n")
     machine = f"{manifest['machine']['cores']} cores of {manifest['machine']['cpu']}, no GPU"
+    policies: dict[str, dict[str, Any]] = results["policies"]
     lines = [
         "# Preferences on SmolLM2-135M-Instruct",
         "",
-        f"`python benchmarks/preference.py`, {time.strftime('%Y-%m-%d')}, commit {commit}, {machine}.",
+        f"`python benchmarks/preference.py`, {time.strftime('%Y-%m-%d')}, commit {commits}, {machine}.",
         "",
         "Percent with 95 % intervals over questions. *Concise*: answers to held-out questions (topics never trained on) that the rule "
         "accepts. *Win rate*: against the warm start `sft`, a tie counts half. *Retention*: held-out arithmetic, which the warm start "
@@ -153,21 +164,43 @@ def write(out: Path, policies: dict[str, Any], stages: dict[str, dict[str, Any]]
         "",
         *[f"- {name}: {' '.join(row['example'].split())[:300]}" for name, row in policies.items()],
     ]
-    if stages:
-        columns = ("arithmetic", "arithmetic_change", "concise", "concise_change")
-        lines += [
-            "",
-            "## SFT, DPO and GRPO in one run",
-            "",
-            "`configs/pipeline.yaml`: SFT and GRPO train the arithmetic, DPO the short answers. Held-out tasks after each stage, and the "
-            "change since the stage before.",
-            "",
-            *table(
-                ["after", "arithmetic", "change", "concise", "change", "words an answer"],
-                [[name, *shown(row, *columns), f"{row['words']:.0f}"] for name, row in stages.items()],
-            ),
-        ]
+    if REWARD_MODEL in results:
+        lines += ["", *about_reward_model(results[REWARD_MODEL])]
+    if PIPELINE in results:
+        lines += ["", *about_pipeline(results[PIPELINE])]
     out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+def about_reward_model(row: dict[str, Any]) -> list[str]:
+    return [
+        "## A reward model",
+        "",
+        "`configs/reward_model.yaml`, on the same pairs. Every chosen answer is the shorter one, so length alone explains all of them; the "
+        "correlation of reward and length within pairs says how much of it the model uses.",
+        "",
+        *table(
+            ["optimizer steps", "held-out pairs", "margin", "correlation with length"],
+            [
+                [str(step), accuracy(found), f"{found['margin']:.2f}", f"{found['length_correlation']:.2f}"]
+                for step, found in row["pairs"].items()
+            ],
+        ),
+    ]
+
+
+def about_pipeline(stages: dict[str, dict[str, Any]]) -> list[str]:
+    columns = ("arithmetic", "arithmetic_change", "concise", "concise_change")
+    return [
+        "## SFT, DPO and GRPO in one run",
+        "",
+        "`configs/pipeline.yaml`: SFT and GRPO train the arithmetic, DPO the short answers. Held-out tasks after each stage, and the "
+        "change since the stage before.",
+        "",
+        *table(
+            ["after", "arithmetic", "change", "concise", "change", "words an answer"],
+            [[name, *shown(row, *columns), f"{row['words']:.0f}"] for name, row in stages.items()],
+        ),
+    ]
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
@@ -176,10 +209,11 @@ def table(header: list[str], rows: list[list[str]]) -> list[str]:
 
 def pairs_of(row: dict[str, Any]) -> str:
     """Accuracy on held-out pairs at the end."""
-    if "pairs" not in row:
-        return "-"
-    last = row["pairs"][max(row["pairs"])]
-    (cell,) = shown({"pairs": [100 * last[name] for name in ("accuracy", "accuracy_low", "accuracy_high")]}, "pairs")
+    return accuracy(row["pairs"][max(row["pairs"])]) if "pairs" in row else "-"
+
+
+def accuracy(found: dict[str, float]) -> str:
+    (cell,) = shown({"pairs": [100 * found[name] for name in ("accuracy", "accuracy_low", "accuracy_high")]}, "pairs")
     return cell
 
 

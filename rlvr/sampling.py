@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from rlvr.dialogue import Dialogue, completion_of, with_observation, with_turn
-from rlvr.engines.protocol import GenerationRequest, RolloutEngine
+from rlvr.engines.protocol import Generation, GenerationRequest, RolloutEngine
 from rlvr.errors import RlvrError
 from rlvr.interrupt import StopRequest
 from rlvr.turns import Turns, sample_seed
@@ -47,6 +48,16 @@ class Environments(Protocol):
     """What opens an episode for a rollout of a task that names an environment."""
 
     def episode(self, task: Task) -> AbstractAsyncContextManager[Episode]: ...
+
+
+class InEngineJudge(Protocol):
+    """What scores with the engine itself, as a further turn of the rollout; an `EngineJudge` is one."""
+
+    def judges(self, task: Task) -> bool: ...
+
+    async def score(
+        self, task: Task, completion: Completion, generate: Callable[[tuple[int, ...], int], Awaitable[Generation]]
+    ) -> Score: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,12 +100,14 @@ class Sampler:
         chat: ChatFormat,
         stop: StopRequest,
         environments: Environments | None = None,
+        judge: InEngineJudge | None = None,
     ) -> None:
         self.engine = engine
         self.scorer = scorer
         self.chat = chat
         self.stop = stop
         self.environments = environments
+        self.judge = judge
 
     async def sample(self, tasks: Sequence[Task], plan: SamplingPlan, occasion: str) -> Sampled:
         """Draws `plan.samples` completions of every task. The same plan, task and occasion give the same seeds.
@@ -129,17 +142,26 @@ class Sampler:
         )
 
     async def _rollout(self, start: Dialogue, draw: _Draw, turns: Turns) -> Rollout:
-        failure: Score | None = None
+        score: Score | None = None
         try:
             if start.task.environment is None:
                 dialogue = await self._turn(start, draw, turns)
             else:
-                dialogue, failure = await self._conversation(start, draw, turns)
+                dialogue, score = await self._conversation(start, draw, turns)
+            completion = completion_of(dialogue)
+            if score is None and self.judge is not None and self.judge.judges(start.task):
+                score = await self.judge.score(start.task, completion, functools.partial(self._judging, draw, turns))
         finally:
             turns.leave()
-        completion = completion_of(dialogue)
-        score = failure or await self.scorer.score(start.task, completion)
+        score = score or await self.scorer.score(start.task, completion)
         return Rollout(task=start.task, completion=completion, score=score)
+
+    async def _judging(self, draw: _Draw, turns: Turns, prompt_ids: tuple[int, ...], max_tokens: int) -> Generation:
+        """What the base says to the judge's question, greedily: no seed is needed."""
+        asked = GenerationRequest(
+            index=draw.number, prompt_ids=prompt_ids, seed=0, max_tokens=max_tokens, temperature=0.0, weights="base"
+        )
+        return await turns.next(asked)
 
     async def _turn(self, dialogue: Dialogue, draw: _Draw, turns: Turns) -> Dialogue:
         return with_turn(dialogue, await turns.next(draw.request(dialogue)), self.chat)

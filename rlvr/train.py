@@ -20,6 +20,7 @@ from rlvr import ranks
 from rlvr.checkpoint import Checkpoint, latest_checkpoint
 from rlvr.config.load import resolved
 from rlvr.config.schema import Config, EvalConfig, PairStageConfig
+from rlvr.engine_judge import EngineJudge
 from rlvr.engines import build_engine
 from rlvr.environments import open_environments
 from rlvr.errors import RlvrError
@@ -156,7 +157,14 @@ async def _run_stages(
     hand_over: HandOver | None = None
     try:
         with ScoringThread(VerifierPool(config.verification.workers, config.verification.deadline_s)) as scorer:
-            sampler = Sampler(engine, scorer, run.policy.chat, run.stop, open_environments(config.tools))
+            sampler = Sampler(
+                engine,
+                scorer,
+                run.policy.chat,
+                run.stop,
+                open_environments(config.tools),
+                EngineJudge(run.policy.chat, config.engine.max_model_len),
+            )
             hand_over = HandOver(run.policy, engine, config, _probe_tasks(data))
             exam = Exam(run, sampler, data)
             if config.eval and config.eval.base:

@@ -89,6 +89,7 @@ def sample_and_score(config: Config, tasks: Sequence[Task], *, label: str) -> tu
 
 
 async def _evaluate(config: Config, tasks: Sequence[Task], where: Path | str, label: str) -> Evaluation:
+    from rlvr.engine_judge import EngineJudge
     from rlvr.engines import build_engine
     from rlvr.environments import open_environments
     from rlvr.evaluation import evaluate
@@ -107,7 +108,14 @@ async def _evaluate(config: Config, tasks: Sequence[Task], where: Path | str, la
     try:
         with ScoringThread(VerifierPool(config.verification.workers, config.verification.deadline_s)) as scorer:
             stop = StopRequest()
-            sampler = Sampler(engine, scorer, policy.chat, stop, open_environments(config.tools))
+            sampler = Sampler(
+                engine,
+                scorer,
+                policy.chat,
+                stop,
+                open_environments(config.tools),
+                EngineJudge(policy.chat, config.engine.max_model_len),
+            )
             await hand_over(0)
             with stop.listening():
                 return await evaluate(sampler, tasks, config.eval, label=label, seed=config.seed)

@@ -24,7 +24,8 @@ SECTION = RewardModelConfig(tasks=(), steps=1)
 
 
 def kind_of_model(folder: Path, kind: str) -> RewardModel:
-    config = config_of(folder, **({"quantization": "nf4", "dtype": "bfloat16"} if kind == "nf4" else {}))
+    model: dict[str, Any] = {"quantization": "nf4", "dtype": "bfloat16"} if kind == "nf4" else {}
+    config = config_of(folder, **model)
     if kind == "full":
         config = config.model_copy(update={"adapter": config.adapter.model_copy(update={"kind": "full"})})
     return RewardModel(load_policy(config, folder, CPU))
