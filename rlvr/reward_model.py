@@ -71,7 +71,9 @@ class RewardModel(Policy):
         described = {**json.loads(file.read_text(encoding="utf-8")), "task_type": "SEQ_CLS", "modules_to_save": [HEAD]}
         file.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         tensors = {**self._read(folder), f"base_model.model.{HEAD}.weight": self.score.detach().cpu()}
-        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        draft = folder / ".adapter_model.safetensors"  # what was read is a view of the file that it will replace
+        save_file(tensors, draft, metadata={"format": "pt"})
+        draft.replace(folder / "adapter_model.safetensors")
 
     def load(self, folder: Path) -> None:
         tensors = self._read(folder)

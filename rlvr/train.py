@@ -30,7 +30,7 @@ from rlvr.hand_over import HandOver
 from rlvr.interrupt import StopRequest
 from rlvr.manifest import fingerprint
 from rlvr.models import locate_model
-from rlvr.outcome import show_outcome, summary_of
+from rlvr.outcome import Outcome, show_outcome, summary_of
 from rlvr.policy import load_policy
 from rlvr.preference.data import PairTasks
 from rlvr.preference.measure import PairReport
@@ -95,15 +95,13 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
     run = Run(config=config, policy=policy, folder=folder, trackers=trackers, stop=stop)
     with stop.listening():
         try:
-            evaluations, stopped = asyncio.run(_run_stages(run, data, model_path, hashes["model"], checkpoint))
+            outcome = asyncio.run(_run_stages(run, data, model_path, hashes["model"], checkpoint))
         finally:
             for tracker in trackers:
                 tracker.close()
     if ranks.rank() == 0:
-        folder.write_summary({**summary_of(evaluations), **({"stopped": stopped} if stopped else {})})
-        show_outcome(console, folder.path, evaluations)
-        if stopped:
-            console.print(stopped, markup=False)
+        folder.write_summary(summary_of(outcome))
+        show_outcome(console, folder.path, outcome)
     return folder.path
 
 
@@ -145,14 +143,11 @@ def choose_device(config: Config) -> torch.device:
 
 async def _run_stages(
     run: Run, data: Data, model_path: Path | str, model_hash: str, checkpoint: Checkpoint | None
-) -> tuple[list[Evaluation], str | None]:
-    """The run itself: engine and verifiers live exactly as long as this coroutine.
-
-    Returns the held-out evaluations in order, and which gate stopped the run before its last stage, if one did.
-    """
+) -> Outcome:
+    """The run itself: engine and verifiers live exactly as long as this coroutine."""
     config = run.config
     if data.rl is None and config.eval is None:  # nothing samples, so no engine is needed
-        return [], _run_offline_stages(run, data, model_hash, checkpoint)
+        return Outcome(stopped=_run_offline_stages(run, data, model_hash, checkpoint))
     engine = build_engine(config, run.policy, model_path)
     hand_over: HandOver | None = None
     try:
@@ -184,8 +179,8 @@ async def _run_stages(
                         await hand_over(0)
                         await exam.take(stage, 0)
                 if stopped := _closed_gate(config, stage, exam.measured, pairs):
-                    return exam.held_out, stopped
-            return exam.held_out, None
+                    return exam.outcome(stopped)
+            return exam.outcome(None)
     finally:
         if hand_over is not None:
             hand_over.close()
@@ -276,6 +271,7 @@ class Exam:
         self.sampler = sampler
         self.data = data
         self.held_out: list[Evaluation] = []
+        self.retained: list[Evaluation] = []
         self.measured: dict[str, Estimate] = {}
         """What gates ask for: the newest eval.pass@K and retention.pass@K."""
 
@@ -287,8 +283,12 @@ class Exam:
         held_out = await self._one(config, self.data.held_out, stage, step, "heldout", weights)
         self.held_out.append(held_out)
         if self.data.retention and (stage != "rl" or self.run.config.rl is None or step == self.run.config.rl.steps):
-            await self._one(config, self.data.retention, stage, step, "retention", weights)
+            self.retained.append(await self._one(config, self.data.retention, stage, step, "retention", weights))
         return held_out
+
+    def outcome(self, stopped: str | None) -> Outcome:
+        """What the run has to show; `stopped` says which gate ended it before its last stage, if one did."""
+        return Outcome(held_out=tuple(self.held_out), retained=tuple(self.retained), stopped=stopped)
 
     def recall(self, stage: str) -> None:
         """The evaluation that ended a stage which is not run again."""
@@ -299,6 +299,7 @@ class Exam:
             self._note(known, "heldout")
         retained = self._kept(stage, step, "retention")
         if retained is not None:
+            self.retained.append(retained)
             self._note(retained, "retention")
 
     def _note(self, evaluation: Evaluation, name: str) -> None:
