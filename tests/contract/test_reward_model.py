@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from rlvr.learner import Learner
 from rlvr.policy import load_policy
 from rlvr.preference.data import Example
 from rlvr.reward_model import RewardModel
+from rlvr.reward_verifier import RewardModelVerifier
 from rlvr.stages.reward_model import measure_rewards, update
-from rlvr_verifiers.registry import check_task, is_verifiable
+from rlvr_verifiers.registry import check_task, is_verifiable, resolve
 from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.types import Completion, Task
 from tests.contract.test_preference_update import CPU, PAIRS, config_of, examples_of, pair, policy_of
@@ -138,6 +140,13 @@ def test_what_cannot_be_read_is_refused(tiny_model_dir: Path, tmp_path: Path) ->
 
 
 # -- as a verifier ------------------------------------------------------------------------------------------------
+
+
+def test_it_is_found_by_its_name() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    target = project["entry-points"]["rlvr.verifiers"]["reward_model"]
+    assert type(resolve(target).source) is RewardModelVerifier
+    assert judged_by(None).verifier == target
 
 
 def judged_by(folder: Path | None, **arguments: Any) -> Task:
