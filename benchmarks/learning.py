@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/learning"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/learning.json"))
     arguments = parser.parse_args()
-    warm = train(arguments.runs, "warm-start", ["stages=[sft]", "eval.base=true"])
+    warm = train(RECIPE, arguments.runs, "warm-start", ["stages=[sft]", "eval.base=true"])
     (last,) = sorted((warm / "checkpoints").glob("sft-*"))[-1:]
     runs: dict[str, dict[str, Any]] = {}
     for seed in arguments.seeds:
@@ -47,18 +47,18 @@ def main() -> None:
                 "eval.base=false",
                 f"eval.every={arguments.eval_every}",
             ]
-            folder = train(arguments.runs, f"{algorithm}-{seed}", settings)
+            folder = train(RECIPE, arguments.runs, f"{algorithm}-{seed}", settings)
             runs[f"{algorithm}-{seed}"] = summary(folder, algorithm, seed)
             print(f"{algorithm} seed {seed}: {runs[f'{algorithm}-{seed}']['final']}", flush=True)
     write(arguments, warm, runs)
 
 
-def train(runs: Path, name: str, settings: list[str]) -> Path:
-    """Trains unless it is done already; resumes a run that was cut off."""
+def train(recipe: str, runs: Path, name: str, settings: list[str]) -> Path:
+    """The run folder of this recipe: trained unless it is done already, resumed where it was cut off."""
     folder = runs / name
     if (folder / "summary.json").is_file():
         return folder
-    command = [sys.executable, "-m", "rlvr.cli", "train", RECIPE, f"output_dir={runs}", f"run_name={name}", *settings]
+    command = [sys.executable, "-m", "rlvr.cli", "train", recipe, f"output_dir={runs}", f"run_name={name}", *settings]
     if (folder / "config.yaml").is_file():
         command.append("--resume")
     subprocess.run(command, check=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rlvr.learner import Learner
     from rlvr.policy import Policy
 
-_NAME = re.compile(r"^(?P<stage>[a-z]+)-(?P<step>\d{6})$")
+_NAME = re.compile(r"^(?P<stage>[a-z_]+)-(?P<step>\d{6})$")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

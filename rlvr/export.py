@@ -62,7 +62,7 @@ def _merge(config: Config, adapter: Path, output: Path) -> None:
     """base + scale B A, computed in float32 and rounded once. Only for deployment: training never merges."""
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     from rlvr.models import locate_model
 
@@ -71,8 +71,13 @@ def _merge(config: Config, adapter: Path, output: Path) -> None:
             "--merge: the adapter was trained on a 4-bit base, and merged with the unrounded one it is another policy; "
             "export the adapter and serve it over the 4-bit base"
         )
-    base = AutoModelForCausalLM.from_pretrained(
-        locate_model(config.model.name, config.model.revision), revision=config.model.revision, dtype=torch.float32
+    scores = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["task_type"] == "SEQ_CLS"
+    kind = AutoModelForSequenceClassification if scores else AutoModelForCausalLM
+    base = kind.from_pretrained(
+        locate_model(config.model.name, config.model.revision),
+        revision=config.model.revision,
+        dtype=torch.float32,
+        **({"num_labels": 1} if scores else {}),
     )
     merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     merged.to(getattr(torch, config.model.dtype)).save_pretrained(output)

@@ -214,6 +214,7 @@ def _token_batch(batch: UpdateBatch, micro: MicroBatch, lengths: torch.Tensor, o
 
 def _reduced(sums: Mapping[str, torch.Tensor], total_tokens: float) -> dict[str, float]:
     """Sums over ranks; everything but the loss becomes a mean over the step's loss tokens."""
-    names = ranks.union(sums)  # a rank may have had no loss tokens at all
-    totals = dict(zip(names, ranks.summed(*(float(sums[name]) if name in sums else 0.0 for name in names)), strict=True))
-    return {name: total if name == "loss" else total / max(1.0, total_tokens) for name, total in totals.items()}
+    return {
+        name: total if name == "loss" else total / max(1.0, total_tokens)
+        for name, total in ranks.summed_by_name(sums).items()
+    }

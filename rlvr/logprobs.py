@@ -29,8 +29,7 @@ def token_logprobs(
 
     Differentiable with respect to the policy's trainable weights. Tokens come in the order group, completion, position.
     """
-    hidden_of = grouped_hidden if policy.layout == "grouped" else padded_hidden
-    hidden, targets = hidden_of(policy, groups)
+    hidden, targets = _hidden(policy, groups)
     return head_logprobs(
         hidden,
         policy.head_weight,
@@ -54,6 +53,24 @@ def frozen_logprobs(
     if not by_sequence:
         return torch.zeros(0, device=policy.device)
     return torch.cat([by_sequence[s] for s in sorted(by_sequence)])
+
+
+def final_hidden(policy: Policy, groups: Sequence[TokenGroup]) -> torch.Tensor:
+    """Hidden states [S, H] at the last token of every completion, in sequence order."""
+    # One more token behind each completion, the only one that counts: what predicts it stands at the last token.
+    followed = [
+        TokenGroup(
+            prompt_ids=group.prompt_ids,
+            completion_ids=tuple((*ids, ids[-1]) for ids in group.completion_ids),
+            loss_masks=tuple((False,) * len(ids) + (True,) for ids in group.completion_ids),
+        )
+        for group in groups
+    ]
+    return _hidden(policy, followed)[0]
+
+
+def _hidden(policy: Policy, groups: Sequence[TokenGroup]) -> tuple[torch.Tensor, torch.Tensor]:
+    return (grouped_hidden if policy.layout == "grouped" else padded_hidden)(policy, groups)
 
 
 def grouped_hidden(policy: Policy, groups: Sequence[TokenGroup]) -> tuple[torch.Tensor, torch.Tensor]:

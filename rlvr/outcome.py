@@ -1,4 +1,4 @@
-"""What a finished run says: held-out pass@1 from the base to the end with intervals, the paired gain, and samples to read."""
+"""What a finished run says: held-out and retention pass@1 from the base to the end, the paired differences, and samples to read."""
 
 from __future__ import annotations
 
@@ -18,32 +18,57 @@ SHOWN_SAMPLES = 3
 SHOWN_CHARACTERS = 240
 
 
-def summary_of(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Plain data for summary.json: every held-out evaluation and the last one's paired gain over each earlier one."""
-    last = evaluations[-1] if evaluations else None
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Evaluations in the order they were taken."""
+
+    held_out: tuple[Evaluation, ...] = ()
+    retained: tuple[Evaluation, ...] = ()
+    """On tasks that the run does not train on."""
+    stopped: str | None = None
+    """Which gate ended the run before its last stage."""
+
+
+def summary_of(outcome: Outcome) -> dict[str, Any]:
+    """Plain data for summary.json: every evaluation, and the last one's paired gain over each earlier one."""
     return {
-        "evaluations": [evaluation.summary() for evaluation in evaluations],
-        "gains": {
-            earlier.label: dataclasses.asdict(compare(earlier, last)) for earlier in evaluations[:-1] if last is not None
-        },
+        "evaluations": [evaluation.summary() for evaluation in outcome.held_out],
+        "gains": _gains(outcome.held_out),
+        **(
+            {"retention": [e.summary() for e in outcome.retained], "retention_changes": _gains(outcome.retained)}
+            if outcome.retained
+            else {}
+        ),
+        **({"stopped": outcome.stopped} if outcome.stopped else {}),
     }
 
 
-def show_outcome(console: Console, folder: Path, evaluations: Sequence[Evaluation]) -> None:
-    """Prints the table, the gains and three completions before and after."""
-    if evaluations:
-        console.print(evaluation_table(evaluations))
-        last = evaluations[-1]
-        for earlier in _milestones(evaluations)[:-1]:
-            gain = compare(earlier, last)
-            console.print(
-                f"{last.label} against {earlier.label}: {100 * gain.difference.value:+.1f} points "
-                f"\\[{100 * gain.difference.low:+.1f}, {100 * gain.difference.high:+.1f}], p = {gain.p_value:.4f}; "
-                f"better on {gain.better} tasks, worse on {gain.worse}, equal on {gain.equal}"
-            )
-        if len(evaluations) > 1:
-            _show_samples(console, evaluations)
+def _gains(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    return {earlier.label: dataclasses.asdict(compare(earlier, evaluations[-1])) for earlier in evaluations[:-1]}
+
+
+def show_outcome(console: Console, folder: Path, outcome: Outcome) -> None:
+    """Prints tables and paired differences, held-out and retention tasks apart, and three completions before and after."""
+    for title, evaluations in (("held-out tasks", outcome.held_out), ("retention tasks", outcome.retained)):
+        if evaluations:
+            console.print(evaluation_table(evaluations, title))
+            _show_differences(console, evaluations)
+    if len(outcome.held_out) > 1:
+        _show_samples(console, outcome.held_out)
     console.print(f"run folder: {folder}", markup=False, soft_wrap=True)
+    if outcome.stopped:
+        console.print(outcome.stopped, markup=False)
+
+
+def _show_differences(console: Console, evaluations: Sequence[Evaluation]) -> None:
+    last = evaluations[-1]
+    for earlier in _milestones(evaluations)[:-1]:
+        gain = compare(earlier, last)
+        console.print(
+            f"{last.label} against {earlier.label}: {100 * gain.difference.value:+.1f} points "
+            f"\\[{100 * gain.difference.low:+.1f}, {100 * gain.difference.high:+.1f}], p = {gain.p_value:.4f}; "
+            f"better on {gain.better} tasks, worse on {gain.worse}, equal on {gain.equal}"
+        )
 
 
 def _milestones(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -52,9 +77,9 @@ def _milestones(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return [*before, *([evaluations[-1]] if evaluations[-1] not in before else [])]
 
 
-def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
-    opinions = any(evaluation.opinion_fraction > 0 for evaluation in evaluations)
-    title = "held-out tasks (with opinions of a judge, which verify nothing)" if opinions else "held-out tasks"
+def evaluation_table(evaluations: Sequence[Evaluation], title: str = "held-out tasks") -> Table:
+    if any(evaluation.opinion_fraction > 0 for evaluation in evaluations):
+        title += " (with opinions of a judge, which verify nothing)"
     table = Table(title=title, title_justify="left")
     for column in ("policy", "pass@1 (95 % interval)", "pass@k", "tokens", "cut off", "most common reasons"):
         table.add_column(column)

@@ -132,15 +132,23 @@ class Policy:
 
     def load(self, folder: Path) -> None:
         """Replaces the trained weights by those of `folder`; raises `RlvrError` where they do not fit."""
+        self._put(self._read(folder), folder)
+
+    def _read(self, folder: Path) -> dict[str, torch.Tensor]:
         if isinstance(self.model, PeftModel):
-            tensors = read_adapter(folder)
+            return read_adapter(folder)
+        tensors: dict[str, torch.Tensor] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            tensors.update(_read_safetensors(file))
+        return tensors
+
+    def _put(self, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+        """Puts what stood in `folder` into the model."""
+        if isinstance(self.model, PeftModel):
             expected = get_peft_model_state_dict(self.model, adapter_name=ADAPTER, save_embedding_layers=False)
             check_adapter_fits(tensors, expected, folder)
             set_peft_model_state_dict(self.model, tensors, adapter_name=ADAPTER)
         else:
-            tensors = {}
-            for file in sorted(folder.glob("*.safetensors")):
-                tensors.update(_read_safetensors(file))
             missing, unexpected = self.model.load_state_dict(tensors, strict=False)
             tied = {name for name in missing if name.endswith("lm_head.weight")}
             if set(missing) - tied or unexpected:

@@ -5,7 +5,7 @@ With one process every function here is the identity, so the trainer never asks 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import distributed
@@ -35,6 +35,12 @@ def union(names: Iterable[str]) -> list[str]:
     gathered: list[list[str]] = [[] for _ in range(world_size())]
     distributed.all_gather_object(gathered, sorted(names))
     return sorted({name for part in gathered for name in part})
+
+
+def summed_by_name(sums: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Each named number summed over all ranks; a rank may lack some, where it had nothing to compute."""
+    names = union(sums)
+    return dict(zip(names, summed(*(float(sums[name]) if name in sums else 0.0 for name in names)), strict=True))
 
 
 def sum_gradients(parameters: Iterable[torch.Tensor]) -> None:

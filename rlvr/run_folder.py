@@ -40,7 +40,7 @@ from rlvr.types import Group, Rollout
 
 CONFIG, MANIFEST, METRICS, SUMMARY = "config.yaml", "manifest.json", "metrics.jsonl", "summary.json"
 RUN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=@-]{0,199}")
-PART_NAME = re.compile(r"(?P<stage>[a-z]+)-(?P<step>\d{6})(?:-.*)?\.parquet")
+PART_NAME = re.compile(r"(?P<stage>[a-z_]+)-(?P<step>\d{6})(?:-.*)?\.parquet")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

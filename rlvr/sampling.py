@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from rlvr.dialogue import Dialogue, completion_of, with_observation, with_turn
-from rlvr.engines.protocol import GenerationRequest, RolloutEngine
+from rlvr.engines.protocol import Generation, GenerationRequest, RolloutEngine
 from rlvr.errors import RlvrError
 from rlvr.group_scoring import ScoredTogether
 from rlvr.interrupt import StopRequest
@@ -61,6 +61,16 @@ class Environments(Protocol):
     def episode(self, task: Task) -> AbstractAsyncContextManager[Episode]: ...
 
 
+class InEngineJudge(Protocol):
+    """What scores with the engine itself, as a further turn of the rollout; an `EngineJudge` is one."""
+
+    def judges(self, task: Task) -> bool: ...
+
+    async def score(
+        self, task: Task, completion: Completion, generate: Callable[[tuple[int, ...], int], Awaitable[Generation]]
+    ) -> Score: ...
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingPlan:
     """How completions are drawn."""
@@ -101,12 +111,14 @@ class Sampler:
         chat: ChatFormat,
         stop: StopRequest,
         environments: Environments | None = None,
+        judge: InEngineJudge | None = None,
     ) -> None:
         self.engine = engine
         self.scorer = scorer
         self.chat = chat
         self.stop = stop
         self.environments = environments
+        self.judge = judge
 
     async def sample(self, tasks: Sequence[Task], plan: SamplingPlan, occasion: str) -> Sampled:
         """Draws `plan.samples` completions of every task. The same plan, task and occasion give the same seeds.
@@ -143,15 +155,15 @@ class Sampler:
 
     async def _rollout(self, start: Dialogue, draw: _Draw, turns: Turns, group: ScoredTogether | None) -> Rollout:
         try:
-            completion, failure = await self._completion(start, draw, turns)
+            completion, score = await self._completion(start, draw, turns)
         except BaseException as error:
             if group is not None:
                 group.give_up(error)
             raise
         if group is not None:
-            score = await group.score(draw.sample, None if failure else completion) or failure
+            score = await group.score(draw.sample, None if score else completion) or score
         else:
-            score = failure or await self.scorer.score(start.task, completion)
+            score = score or await self.scorer.score(start.task, completion)
         assert score is not None
         return Rollout(task=start.task, completion=completion, score=score)
 
@@ -160,16 +172,26 @@ class Sampler:
         return ScoredTogether(samples, partial(self.scorer.score_group, task)) if self.scorer.wants_group(task) else None
 
     async def _completion(self, start: Dialogue, draw: _Draw, turns: Turns) -> tuple[Completion, Score | None]:
-        """With a score where the environment failed, so that there is nothing to judge."""
-        failure: Score | None = None
+        """With a score where the environment failed, so that there is nothing to judge, or where the engine was the judge."""
+        score: Score | None = None
         try:
             if start.task.environment is None:
                 dialogue = await self._turn(start, draw, turns)
             else:
-                dialogue, failure = await self._conversation(start, draw, turns)
+                dialogue, score = await self._conversation(start, draw, turns)
+            completion = completion_of(dialogue)
+            if score is None and self.judge is not None and self.judge.judges(start.task):
+                score = await self.judge.score(start.task, completion, partial(self._judging, draw, turns))
         finally:
             turns.leave()
-        return completion_of(dialogue), failure
+        return completion, score
+
+    async def _judging(self, draw: _Draw, turns: Turns, prompt_ids: tuple[int, ...], max_tokens: int) -> Generation:
+        """What the base says to the judge's question, greedily: no seed is needed."""
+        asked = GenerationRequest(
+            index=draw.number, prompt_ids=prompt_ids, seed=0, max_tokens=max_tokens, temperature=0.0, weights="base"
+        )
+        return await turns.next(asked)
 
     async def _turn(self, dialogue: Dialogue, draw: _Draw, turns: Turns) -> Dialogue:
         return with_turn(dialogue, await turns.next(draw.request(dialogue)), self.chat)

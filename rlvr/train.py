@@ -19,7 +19,8 @@ from rich.console import Console
 from rlvr import ranks
 from rlvr.checkpoint import Checkpoint, latest_checkpoint
 from rlvr.config.load import resolved
-from rlvr.config.schema import Config, EvalConfig
+from rlvr.config.schema import Config, EvalConfig, PairStageConfig
+from rlvr.engine_judge import EngineJudge
 from rlvr.engines import build_engine
 from rlvr.environments import open_environments
 from rlvr.errors import RlvrError
@@ -29,8 +30,9 @@ from rlvr.hand_over import HandOver
 from rlvr.interrupt import StopRequest
 from rlvr.manifest import fingerprint
 from rlvr.models import locate_model
-from rlvr.outcome import show_outcome, summary_of
+from rlvr.outcome import Outcome, show_outcome, summary_of
 from rlvr.policy import load_policy
+from rlvr.preference.data import PairTasks
 from rlvr.preference.measure import PairReport
 from rlvr.progress import Progress
 from rlvr.rollout_table import rollouts_of
@@ -39,7 +41,8 @@ from rlvr.run_folder import RunFolder
 from rlvr.sampling import Sampler
 from rlvr.scoring import ScoringThread
 from rlvr.stages import rl, sft
-from rlvr.stages.preference import PreferenceStage, PreferenceTasks
+from rlvr.stages.preference import PreferenceStage
+from rlvr.stages.reward_model import train_reward_model
 from rlvr.statistics import Estimate
 from rlvr.sync_proof import SyncProof
 from rlvr.trackers import open_trackers
@@ -57,7 +60,8 @@ class Data:
     """All tasks of a run, loaded and checked before anything expensive starts."""
 
     sft: Sequence[Task]
-    preference: PreferenceTasks
+    preference: PairTasks
+    reward_model: PairTasks
     rl: TaskSource | None
     held_out: Sequence[Task]
     retention: Sequence[Task]
@@ -91,15 +95,13 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
     run = Run(config=config, policy=policy, folder=folder, trackers=trackers, stop=stop)
     with stop.listening():
         try:
-            evaluations, stopped = asyncio.run(_run_stages(run, data, model_path, hashes["model"], checkpoint))
+            outcome = asyncio.run(_run_stages(run, data, model_path, hashes["model"], checkpoint))
         finally:
             for tracker in trackers:
                 tracker.close()
     if ranks.rank() == 0:
-        folder.write_summary({**summary_of(evaluations), **({"stopped": stopped} if stopped else {})})
-        show_outcome(console, folder.path, evaluations)
-        if stopped:
-            console.print(stopped, markup=False)
+        folder.write_summary(summary_of(outcome))
+        show_outcome(console, folder.path, outcome)
     return folder.path
 
 
@@ -110,24 +112,25 @@ def load_data(config: Config) -> Data:
         sft=[t for part in config.sft.tasks for t in load_tasks(part, check_golds=False)]
         if config.sft and "sft" in config.stages
         else [],
-        preference=_preference_tasks(config),
+        preference=_pair_tasks(config, "preference"),
+        reward_model=_pair_tasks(config, "reward_model"),
         rl=open_stream(config.rl.tasks, config.seed) if config.rl and "rl" in config.stages else None,
         held_out=[t for part in evaluation.tasks for t in load_tasks(part)] if evaluation else [],
         retention=[t for part in evaluation.retention for t in load_tasks(part)] if evaluation else [],
     )
 
 
-def _preference_tasks(config: Config) -> PreferenceTasks:
-    section = config.preference if "preference" in config.stages else None
+def _pair_tasks(config: Config, stage: Literal["preference", "reward_model"]) -> PairTasks:
+    section: PairStageConfig | None = getattr(config, stage) if stage in config.stages else None
     if section is None:
-        return PreferenceTasks()
+        return PairTasks()
     train, held_out = (
         tuple(task for part in parts for task in load_tasks(part, check_golds=False))
         for parts in (section.tasks, section.held_out)
     )
     if not train:
-        raise RlvrError("preference.tasks is empty; list at least one source of preferences")
-    return PreferenceTasks(train=train, held_out=held_out)
+        raise RlvrError(f"{stage}.tasks is empty; list at least one source of preferences")
+    return PairTasks(train=train, held_out=held_out)
 
 
 def choose_device(config: Config) -> torch.device:
@@ -140,19 +143,23 @@ def choose_device(config: Config) -> torch.device:
 
 async def _run_stages(
     run: Run, data: Data, model_path: Path | str, model_hash: str, checkpoint: Checkpoint | None
-) -> tuple[list[Evaluation], str | None]:
-    """The run itself: engine and verifiers live exactly as long as this coroutine.
-
-    Returns the held-out evaluations in order, and which gate stopped the run before its last stage, if one did.
-    """
+) -> Outcome:
+    """The run itself: engine and verifiers live exactly as long as this coroutine."""
     config = run.config
     if data.rl is None and config.eval is None:  # nothing samples, so no engine is needed
-        return [], _run_offline_stages(run, data, model_hash, checkpoint)
+        return Outcome(stopped=_run_offline_stages(run, data, model_hash, checkpoint))
     engine = build_engine(config, run.policy, model_path)
     hand_over: HandOver | None = None
     try:
         with ScoringThread(VerifierPool(config.verification.workers, config.verification.deadline_s)) as scorer:
-            sampler = Sampler(engine, scorer, run.policy.chat, run.stop, open_environments(config.tools))
+            sampler = Sampler(
+                engine,
+                scorer,
+                run.policy.chat,
+                run.stop,
+                open_environments(config.tools),
+                EngineJudge(run.policy.chat, config.engine.max_model_len),
+            )
             hand_over = HandOver(run.policy, engine, config, _probe_tasks(data))
             exam = Exam(run, sampler, data)
             if config.eval and config.eval.base:
@@ -168,12 +175,12 @@ async def _run_stages(
                     await engine.sleep()
                     pairs = _train_offline(stage, run, data, model_hash, resumed, kept)
                     await engine.wake()
-                    if config.eval:
+                    if config.eval and stage != "reward_model":  # a judge writes nothing that could be evaluated
                         await hand_over(0)
                         await exam.take(stage, 0)
                 if stopped := _closed_gate(config, stage, exam.measured, pairs):
-                    return exam.held_out, stopped
-            return exam.held_out, None
+                    return exam.outcome(stopped)
+            return exam.outcome(None)
     finally:
         if hand_over is not None:
             hand_over.close()
@@ -202,13 +209,15 @@ def _run_offline_stages(run: Run, data: Data, model_hash: str, checkpoint: Check
 def _train_offline(
     stage: str, run: Run, data: Data, model_hash: str, resumed: Checkpoint | None, kept: Mapping[str, Any]
 ) -> PairReport | None:
-    """A stage that samples nothing: supervised fine-tuning, or preferences (which reports on its held-out pairs).
+    """A stage that samples nothing: supervised fine-tuning, or from preferences (which reports on its held-out pairs).
 
     `kept` is what the run as a whole needs again after a resume; the stage's checkpoints carry it.
     """
     if stage == "sft":
         sft.train_sft(run, data.sft, resumed, kept)
         return None
+    if stage == "reward_model":
+        return train_reward_model(run, data.reward_model, resumed, kept)
     return PreferenceStage(run, data.preference, model_hash).train(resumed, kept)
 
 
@@ -262,6 +271,7 @@ class Exam:
         self.sampler = sampler
         self.data = data
         self.held_out: list[Evaluation] = []
+        self.retained: list[Evaluation] = []
         self.measured: dict[str, Estimate] = {}
         """What gates ask for: the newest eval.pass@K and retention.pass@K."""
 
@@ -273,8 +283,12 @@ class Exam:
         held_out = await self._one(config, self.data.held_out, stage, step, "heldout", weights)
         self.held_out.append(held_out)
         if self.data.retention and (stage != "rl" or self.run.config.rl is None or step == self.run.config.rl.steps):
-            await self._one(config, self.data.retention, stage, step, "retention", weights)
+            self.retained.append(await self._one(config, self.data.retention, stage, step, "retention", weights))
         return held_out
+
+    def outcome(self, stopped: str | None) -> Outcome:
+        """What the run has to show; `stopped` says which gate ended it before its last stage, if one did."""
+        return Outcome(held_out=tuple(self.held_out), retained=tuple(self.retained), stopped=stopped)
 
     def recall(self, stage: str) -> None:
         """The evaluation that ended a stage which is not run again."""
@@ -285,6 +299,7 @@ class Exam:
             self._note(known, "heldout")
         retained = self._kept(stage, step, "retention")
         if retained is not None:
+            self.retained.append(retained)
             self._note(retained, "retention")
 
     def _note(self, evaluation: Evaluation, name: str) -> None:
@@ -345,6 +360,8 @@ def _hashes(config: Config, model_path: Path | str, data: Data) -> dict[str, str
         ("sft", data.sft),
         ("preference", data.preference.train),
         ("preference_held_out", data.preference.held_out),
+        ("reward_model", data.reward_model.train),
+        ("reward_model_held_out", data.reward_model.held_out),
         ("held_out", data.held_out),
         ("retention", data.retention),
     ):

@@ -33,7 +33,14 @@ def eval_config(
     """The config an evaluation runs with. Raises `RlvrError` where it is not said what to evaluate, or on what."""
     if path is None and (model is None or tasks is None):
         raise RlvrError("rlvr eval: give a CONFIG, or --model and --tasks")
-    base: dict[str, Any] = {"rl": None, "sft": None, "preference": None, "stages": [], "continue_if": {}}
+    base: dict[str, Any] = {
+        "rl": None,
+        "sft": None,
+        "preference": None,
+        "reward_model": None,
+        "stages": [],
+        "continue_if": {},
+    }
     data = {**resolved(load_config(path, overrides)), **base} if path is not None else base
     if model is not None:
         data["model"] = {**data.get("model", {}), "name": model}
@@ -82,6 +89,7 @@ def sample_and_score(config: Config, tasks: Sequence[Task], *, label: str) -> tu
 
 
 async def _evaluate(config: Config, tasks: Sequence[Task], where: Path | str, label: str) -> Evaluation:
+    from rlvr.engine_judge import EngineJudge
     from rlvr.engines import build_engine
     from rlvr.environments import open_environments
     from rlvr.evaluation import evaluate
@@ -100,7 +108,14 @@ async def _evaluate(config: Config, tasks: Sequence[Task], where: Path | str, la
     try:
         with ScoringThread(VerifierPool(config.verification.workers, config.verification.deadline_s)) as scorer:
             stop = StopRequest()
-            sampler = Sampler(engine, scorer, policy.chat, stop, open_environments(config.tools))
+            sampler = Sampler(
+                engine,
+                scorer,
+                policy.chat,
+                stop,
+                open_environments(config.tools),
+                EngineJudge(policy.chat, config.engine.max_model_len),
+            )
             await hand_over(0)
             with stop.listening():
                 return await evaluate(sampler, tasks, config.eval, label=label, seed=config.seed)

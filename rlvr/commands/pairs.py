@@ -93,7 +93,14 @@ def sampling_config(request: Request) -> Config:
         "temperature": rl.get("temperature", 1.0) if request.temperature is None else request.temperature,
         "max_completion_tokens": rl.get("max_completion_tokens", DEFAULT_COMPLETION_TOKENS),
     }
-    idle: dict[str, Any] = {"rl": None, "sft": None, "preference": None, "stages": [], "continue_if": {}}
+    idle: dict[str, Any] = {
+        "rl": None,
+        "sft": None,
+        "preference": None,
+        "reward_model": None,
+        "stages": [],
+        "continue_if": {},
+    }
     return parse_config({**data, **idle}, where="rlvr pairs")
 
 

@@ -126,7 +126,7 @@ def _print_report(label: str, report: Any) -> None:
 
 
 def _is_held_out(label: str) -> bool:
-    return label.startswith(("eval.", "preference.held_out"))
+    return label.startswith(("eval.", "preference.held_out", "reward_model.held_out"))
 
 
 def _parts(words: Sequence[str], source: str | None) -> list[tuple[str, Mapping[str, Any] | SourceConfig]]:
@@ -145,6 +145,8 @@ def _parts(words: Sequence[str], source: str | None) -> list[tuple[str, Mapping[
         "sft.tasks": config.sft.tasks if config.sft else (),
         "preference.tasks": config.preference.tasks if config.preference else (),
         "preference.held_out": config.preference.held_out if config.preference else (),
+        "reward_model.tasks": config.reward_model.tasks if config.reward_model else (),
+        "reward_model.held_out": config.reward_model.held_out if config.reward_model else (),
         "rl.tasks": config.rl.tasks if config.rl else (),
         "eval.tasks": config.eval.tasks if config.eval else (),
         "eval.retention": config.eval.retention if config.eval else (),

@@ -7,7 +7,7 @@ Values are frozen; unknown keys are errors. The sentence under each field is its
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -303,14 +303,14 @@ class PreferenceAlgorithmConfig(Section):
         return self
 
 
-class PreferenceConfig(Section):
+class PairStageConfig(Section):
+    """What the stages that learn from preference data share."""
+
     tasks: tuple[TasksConfig, ...]
     """Where the preferences come from: rows with `chosen` and `rejected`, or (KTO) with `completion` and `label`."""
     held_out: tuple[TasksConfig, ...] = ()
     """Pairs that are not trained on: accuracy, margins and lengths are measured on them."""
-    algorithm: PreferenceAlgorithmConfig = PreferenceAlgorithmConfig()
-    """A preset's name, or a mapping with `preset` and the pieces to override."""
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-5)
+    optimizer: OptimizerConfig
     steps: PositiveInt | None = None
     """Optimizer steps; give this or `epochs`."""
     epochs: PositiveFloat | None = None
@@ -324,13 +324,11 @@ class PreferenceConfig(Section):
     unusable: Literal["refuse", "drop"] = "refuse"
     """What happens to rows that cannot teach a preference (identical or contradictory pairs, labels against their own scores,
     text of another chat template): refuse them all in one message, or drop and count them."""
-    reference: Literal["start", "base"] = "start"
-    """The frozen reference: the weights this stage starts from (the adapter of the stage before), or the bare base."""
     evaluate_every: NonNegativeInt = 0
     """Optimizer steps between measurements on `held_out`; 0 measures before and after only."""
 
     @model_validator(mode="after")
-    def _one_length(self) -> PreferenceConfig:
+    def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of `steps` and `epochs`")
         if any(part.weight != 1 for part in (*self.tasks, *self.held_out)):
@@ -338,6 +336,21 @@ class PreferenceConfig(Section):
                 "sources of preferences are joined, not mixed: `weight` has no effect here; use `limit` for a share"
             )
         return self
+
+
+class PreferenceConfig(PairStageConfig):
+    algorithm: PreferenceAlgorithmConfig = PreferenceAlgorithmConfig()
+    """A preset's name, or a mapping with `preset` and the pieces to override."""
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-5)
+    reference: Literal["start", "base"] = "start"
+    """The frozen reference: the weights this stage starts from (the adapter of the stage before), or the bare base."""
+
+
+class RewardModelConfig(PairStageConfig):
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
+    center_coef: NonNegativeFloat = 0.0
+    """Weight of (reward of chosen + reward of rejected)^2, which keeps rewards around 0 (Eisenstein et al., 2023,
+    arXiv:2312.09244, who take 0.01); pairs alone say nothing of a reward's absolute height."""
 
 
 class EvalConfig(Section):
@@ -391,6 +404,9 @@ class AlarmsConfig(Section):
     """Alarms that end the run with its state saved; the others are only shown. What each means: rlvr/alarms.py."""
 
 
+Stage = Literal["sft", "preference", "reward_model", "rl"]
+
+
 class Config(Section):
     """One run."""
 
@@ -400,12 +416,13 @@ class Config(Section):
     sync: SyncConfig = SyncConfig()
     verification: VerificationConfig = VerificationConfig()
     tools: ToolsConfig = ToolsConfig()
-    stages: tuple[Literal["sft", "preference", "rl"], ...] = ("rl",)
-    """Run in this order; each starts from the adapter of the one before."""
-    continue_if: dict[Literal["sft", "preference", "rl"], str] = Field(default_factory=dict)
+    stages: tuple[Stage, ...] = ("rl",)
+    """Run in this order; each starts from the adapter of the one before. `reward_model` makes a judge of the policy and is last."""
+    continue_if: dict[Stage, str] = Field(default_factory=dict)
     """Gates: after this stage go on only if this holds, for example {sft: "eval.pass@1 >= 0.2"}; see rlvr/gates.py."""
     sft: SftConfig | None = None
     preference: PreferenceConfig | None = None
+    reward_model: RewardModelConfig | None = None
     rl: RlConfig | None = None
     eval: EvalConfig | None = None
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -431,6 +448,12 @@ class Config(Section):
             raise ValueError(f"stages name {', '.join(missing)}, but there is no section of that name")
         if len(set(self.stages)) < len(self.stages):
             raise ValueError("stages: each stage may stand once; for a second pass start another run with adapter.init_from")
+        if "reward_model" in self.stages[:-1]:
+            raise ValueError(
+                "stages: after `reward_model` there is no policy to go on with; put it last, or into a run of its own"
+            )
+        if self.stages == ("reward_model",) and self.eval is not None:
+            raise ValueError("stages: `reward_model` alone samples nothing, so `eval` would measure nothing; set eval=null")
         return self
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rlvr.chat_template import ChatFormat
-from rlvr.config.schema import PreferenceConfig
+from rlvr.config.schema import PairStageConfig
 from rlvr.errors import RlvrError
 from rlvr.token_groups import TokenGroup
 from rlvr_tasks.preferences import is_pair, is_preference, unusable_preferences
@@ -20,6 +20,14 @@ from rlvr_verifiers.types import Task
 
 SHOWN = 5
 """Unusable rows spelled out in an error; the rest is counted by kind."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairTasks:
+    """The tasks of a stage that learns from preferences."""
+
+    train: tuple[Task, ...] = ()
+    held_out: tuple[Task, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,18 +48,19 @@ class Prepared:
     """What was left out or cut, one sentence each."""
 
 
-def prepare(tasks: Sequence[Task], chat: ChatFormat, config: PreferenceConfig, *, where: str, pairs_only: bool) -> Prepared:
+def prepare(tasks: Sequence[Task], chat: ChatFormat, config: PairStageConfig, *, where: str, pairs_only: bool) -> Prepared:
     """The tasks' preferences as tokens. Raises `RlvrError` for rows without a preference, unusable rows, and where nothing is left.
 
     `where` is the setting that the tasks come from.
     """
+    section = where.partition(".")[0]
     _require_preferences(tasks, where, pairs_only=pairs_only)
     problems = unusable_preferences(tasks, [str(token) for token in chat.tokenizer.all_special_tokens])
     notes: list[str] = []
     if problems:
         told = _tell(tasks, problems, where)
         if config.unusable == "refuse":
-            raise RlvrError(f"{told}. Mend the data, or set preference.unusable=drop")
+            raise RlvrError(f"{told}. Mend the data, or set {section}.unusable=drop")
         notes.append(f"{told}: dropped")
     usable = [task for number, task in enumerate(tasks) if number not in problems]
     groups = [_group(task, chat) for task in usable]
@@ -64,12 +73,12 @@ def prepare(tasks: Sequence[Task], chat: ChatFormat, config: PreferenceConfig, *
     if any(long):
         cut = len(kept) - long.count(False)
         notes.append(
-            f"{where}: {sum(long)} of {len(usable)} exceed preference.max_tokens={config.max_tokens}: {cut} truncated, "
+            f"{where}: {sum(long)} of {len(usable)} exceed {section}.max_tokens={config.max_tokens}: {cut} truncated, "
             f"{sum(long) - cut} dropped"
         )
     if not kept:
         raise RlvrError(
-            f"{where}: nothing is left of {len(tasks)} preferences ({'; '.join(notes)}); raise preference.max_tokens"
+            f"{where}: nothing is left of {len(tasks)} preferences ({'; '.join(notes)}); raise {section}.max_tokens"
         )
     examples = tuple(
         Example(id=task.id, index=i, tokens=group, desirable=_desirable(task)) for i, (task, group) in enumerate(kept)
@@ -91,6 +100,13 @@ def mismatched(examples: Sequence[Example]) -> list[TokenGroup]:
             j = (j + 1) % len(examples)
         groups.append(dataclasses.replace(examples[j].tokens, prompt_ids=example.tokens.prompt_ids))
     return groups
+
+
+def shared_prompts_note(examples: Sequence[Example], held_out: Sequence[Example], section: str) -> list[str]:
+    """A warning where held-out pairs have prompts that are trained on."""
+    known = shared_prompts(examples, held_out)
+    said = f"{section}.held_out: {known} of {len(held_out)} pairs have a prompt that is trained on, too"
+    return [said] if known else []
 
 
 def shared_prompts(examples: Sequence[Example], others: Sequence[Example]) -> int:

@@ -28,15 +28,17 @@ class PairReport:
     accuracy: Estimate
     margin: float
     """Mean difference of the implicit rewards, chosen minus rejected, in the objective's own unit."""
-    logprob_chosen: float
-    """Mean log-prob of a chosen completion's token, nats; falls when the loss pushes both sides down."""
-    logprob_rejected: float
+    logprob_chosen: float | None
+    """Mean log-prob of a chosen completion's token, nats; falls when the loss pushes both sides down. None for a reward model."""
+    logprob_rejected: float | None
     tokens_chosen: float
     tokens_rejected: float
     chosen_longer: float
     """Share of pairs whose chosen side is the longer one: what a policy that only likes length would score."""
     accuracy_chosen_longer: float | None
     accuracy_chosen_shorter: float | None
+    length_correlation: float
+    """Between the differences of rewards and of lengths within pairs, -1 to 1: near 1, longer is better and nothing else counts."""
 
     def metrics(self) -> dict[str, float]:
         """By the names of docs/metrics.md."""
@@ -52,6 +54,7 @@ class PairReport:
             "pairs/chosen_longer": self.chosen_longer,
             "pairs/accuracy_chosen_longer": self.accuracy_chosen_longer,
             "pairs/accuracy_chosen_shorter": self.accuracy_chosen_shorter,
+            "pairs/length_correlation": self.length_correlation,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -72,21 +75,26 @@ def measure_pairs(
     """The report of these pairs; `ref_logprobs` [S] is the reference's, None where the objective has none."""
     logprobs = sequence_logprobs(policy, [example.tokens for example in examples], max_tokens)  # [S]
     lengths = torch.tensor([float(n) for example in examples for n in example.tokens.loss_tokens])
-    rewards = implicit_rewards(logprobs, ref_logprobs, lengths, config)
-    margins = rewards[0::2] - rewards[1::2]  # [P]
+    return pair_report(implicit_rewards(logprobs, ref_logprobs, lengths, config), lengths, logprobs)
+
+
+def pair_report(rewards: torch.Tensor, lengths: torch.Tensor, logprobs: torch.Tensor | None = None) -> PairReport:
+    """What rewards [S] of chosen, rejected, chosen, ... of these lengths [S] amount to; `logprobs` [S] are the policy's, if it is one."""
+    margins, longer_by = rewards[0::2] - rewards[1::2], lengths[0::2] - lengths[1::2]  # [P]
     right = (margins.sign() + 1) / 2
-    longer, shorter = lengths[0::2] > lengths[1::2], lengths[0::2] < lengths[1::2]
-    per_token = logprobs / lengths
+    longer, shorter = longer_by > 0, longer_by < 0
+    per_token = None if logprobs is None else logprobs / lengths
     return PairReport(
         accuracy=mean_estimate(right.tolist()),
         margin=float(margins.mean()),
-        logprob_chosen=float(per_token[0::2].mean()),
-        logprob_rejected=float(per_token[1::2].mean()),
+        logprob_chosen=None if per_token is None else float(per_token[0::2].mean()),
+        logprob_rejected=None if per_token is None else float(per_token[1::2].mean()),
         tokens_chosen=float(lengths[0::2].mean()),
         tokens_rejected=float(lengths[1::2].mean()),
         chosen_longer=float(longer.float().mean()),
         accuracy_chosen_longer=float(right[longer].mean()) if longer.any() else None,
         accuracy_chosen_shorter=float(right[shorter].mean()) if shorter.any() else None,
+        length_correlation=float(torch.cosine_similarity(margins, longer_by, dim=0)),
     )
 
 

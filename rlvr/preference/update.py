@@ -57,8 +57,7 @@ def _accumulate(
         entropy = head.entropy.detach().sum() / tokens
         for name, value in {**out.metrics, "entropy": entropy, "loss": out.loss.detach()}.items():
             sums[name] = sums[name] + value if name in sums else value
-    names = ranks.union(sums)
-    return dict(zip(names, ranks.summed(*(float(sums[name]) if name in sums else 0.0 for name in names)), strict=True))
+    return ranks.summed_by_name(sums)
 
 
 def _whole_step(learner: Learner, step: PreferenceStep, config: PreferenceAlgorithmConfig) -> PreferenceBatch:

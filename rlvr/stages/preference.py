@@ -7,9 +7,7 @@ that a resumed run compares with the very same numbers. Training resumes exactly
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from rlvr import ranks
-from rlvr.checkpoint import Checkpoint, restore_checkpoint
+from rlvr.checkpoint import Checkpoint
 from rlvr.config.schema import PreferenceConfig
 from rlvr.errors import RlvrError
 from rlvr.learner import Learner
-from rlvr.preference.data import Example, Prepared, mismatched, prepare, shared_prompts
+from rlvr.preference.data import Example, PairTasks, Prepared, mismatched, prepare, shared_prompts_note
 from rlvr.preference.measure import PairReport, measure_pairs
 from rlvr.preference.presets import OBJECTIVES
 from rlvr.preference.reference import reference_logprobs
@@ -30,6 +28,7 @@ from rlvr.preference.update import PreferenceStep, update
 from rlvr.progress import Progress
 from rlvr.run import Run
 from rlvr.run_folder import write_atomically
+from rlvr.stages.steps import record_pairs, resumed_at, total_steps, train_steps
 from rlvr.token_groups import TokenGroup
 from rlvr_tasks.stream import TaskStream
 from rlvr_verifiers.types import Task
@@ -38,12 +37,6 @@ STAGE = "preference"
 REFERENCE = "preference-reference.safetensors"
 CACHE = "reference-cache"
 """Folder under `output_dir` that all its runs share."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PreferenceTasks:
-    train: tuple[Task, ...] = ()
-    held_out: tuple[Task, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +51,7 @@ class References:
 class PreferenceStage:
     """Data, reference and measurements of one preference stage."""
 
-    def __init__(self, run: Run, tasks: PreferenceTasks, model_hash: str) -> None:
+    def __init__(self, run: Run, tasks: PairTasks, model_hash: str) -> None:
         assert run.config.preference is not None
         self.run = run
         self.config: PreferenceConfig = run.config.preference
@@ -78,43 +71,42 @@ class PreferenceStage:
         """
         run, config = self.run, self.config
         examples = self.train_data.examples
-        steps = config.steps or math.ceil((config.epochs or 1) * len(examples) / config.batch_size)
+        steps = total_steps(config, len(examples))
         stream = TaskStream(examples, seed=run.config.seed)
         report: PairReport | None = None
         with Progress(STAGE, steps) as progress:
-            for note in self._notes():
+            for note in (*self.train_data.notes, *shared_prompts_note(examples, self.held_out, STAGE)):
                 progress.note(note)
             references = self._references(resume, progress)
             learner = Learner(
                 run.policy, config.optimizer, total_steps=steps, micro_batch_tokens=run.config.micro_batch_tokens
             )
-            done = 0
-            if resume is not None:
-                stream.restore(restore_checkpoint(resume, run.policy, learner)["tasks"])
-                done = resume.step
-            else:
-                report = self._measure(0, references, progress)
-            while done < steps:
-                started = time.perf_counter()
-                drawn = [next(stream) for _ in range(config.batch_size)]
-                step = self._step(drawn[ranks.rank() :: ranks.world_size()], references)
-                metrics = update(learner, step, config.algorithm)
-                done += 1
-                run.record(progress, STAGE, done, {**metrics, "time/step_s": time.perf_counter() - started})
-                if done == steps or (config.evaluate_every and done % config.evaluate_every == 0):
-                    report = self._measure(done, references, progress)
-                if done % run.config.checkpoint.every == 0 or done == steps or run.stop.requested:
-                    run.save(STAGE, done, learner, {**kept, "tasks": stream.state()})
-                run.stop.check()
-            return report or self._measure(done, references, progress)
+
+            def measure(step: int) -> None:
+                nonlocal report
+                report = self._measure(step, references, progress)
+
+            done = resumed_at(resume, run, learner, stream)
+            if resume is None or done == steps:
+                measure(done)
+            train_steps(
+                run,
+                progress,
+                STAGE,
+                learner=learner,
+                stream=stream,
+                batch_size=config.batch_size,
+                done=done,
+                steps=steps,
+                kept=kept,
+                update=lambda mine: update(learner, self._step(mine, references), config.algorithm),
+                measure=measure,
+                measure_every=config.evaluate_every,
+            )
+        return report
 
     def _prepared(self, tasks: tuple[Task, ...], where: str, *, pairs_only: bool) -> Prepared:
         return prepare(tasks, self.run.policy.chat, self.config, where=where, pairs_only=pairs_only)
-
-    def _notes(self) -> list[str]:
-        known = shared_prompts(self.train_data.examples, self.held_out)
-        both = f"preference.held_out: {known} of {len(self.held_out)} pairs have a prompt that is trained on, too"
-        return [*self.train_data.notes, *([both] if known else [])]
 
     def _references(self, resume: Checkpoint | None, progress: Progress) -> References:
         if not self.traits.reference:
@@ -143,7 +135,7 @@ class PreferenceStage:
             held_out=torch.cat(by_group[len(train) + len(self.mismatched) :]) if self.held_out else None,
         )
 
-    def _step(self, examples: list[Example], references: References) -> PreferenceStep:
+    def _step(self, examples: Sequence[Example], references: References) -> PreferenceStep:
         picked = [example.index for example in examples]
         if references.mismatched is None:
             return PreferenceStep(examples=examples, ref_logprobs=_joined(references.train, picked))
@@ -161,14 +153,7 @@ class PreferenceStage:
         report = measure_pairs(
             self.run.policy, self.held_out, references.held_out, self.config.algorithm, self.run.config.micro_batch_tokens
         )
-        progress.note(f"{STAGE} {step}: {report.sentence()}")
-        recorded = any(
-            r["stage"] == STAGE and r["step"] == step and "pairs/accuracy" in r for r in self.run.folder.metrics()
-        )
-        if ranks.rank() == 0 and not recorded:
-            self.run.folder.log_metrics(STAGE, step, report.metrics())
-            for tracker in self.run.trackers:
-                tracker.log(step, {f"{STAGE}/{name}": value for name, value in report.metrics().items()})
+        record_pairs(self.run, progress, STAGE, step, report)
         return report
 
 

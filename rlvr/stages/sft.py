@@ -6,8 +6,6 @@ rlvr/demonstrations.py for what that is.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +13,7 @@ import torch
 
 from rlvr import ranks
 from rlvr.chat_template import ChatFormat
-from rlvr.checkpoint import Checkpoint, restore_checkpoint
+from rlvr.checkpoint import Checkpoint
 from rlvr.config.schema import AlgorithmConfig, SftConfig
 from rlvr.demonstrations import cut, demonstration
 from rlvr.errors import RlvrError
@@ -23,6 +21,7 @@ from rlvr.learner import Learner, UpdateBatch
 from rlvr.objectives.likelihood import likelihood
 from rlvr.progress import Progress
 from rlvr.run import Run
+from rlvr.stages.steps import resumed_at, total_steps, train_steps
 from rlvr.token_groups import TokenGroup
 from rlvr.token_weights import StepTotals, step_totals, token_weights
 from rlvr_tasks.stream import TaskStream
@@ -36,27 +35,30 @@ def train_sft(run: Run, tasks: Sequence[Task], resume: Checkpoint | None, kept: 
     config = run.config.sft
     assert config is not None
     usable, too_long = _usable(run.policy.chat, tasks, config)
-    steps = config.steps or math.ceil((config.epochs or 1) * len(usable) / config.batch_size)
+    steps = total_steps(config, len(usable))
     stream = TaskStream(usable, seed=run.config.seed)
     learner = Learner(run.policy, config.optimizer, total_steps=steps, micro_batch_tokens=run.config.micro_batch_tokens)
-    done = 0
-    if resume is not None:
-        stream.restore(restore_checkpoint(resume, run.policy, learner)["tasks"])
-        done = resume.step
+
+    def update(mine: Sequence[Task]) -> dict[str, float]:
+        groups = [cut(demonstration(task, run.policy.chat, config.turns), config.max_tokens) for task in mine]
+        return learner.update(_update_batch(groups, run.policy.device), likelihood, AlgorithmConfig())
+
+    done = resumed_at(resume, run, learner, stream)
     with Progress(STAGE, steps) as progress:
         if too_long:
             progress.note(too_long)
-        while done < steps:
-            started = time.perf_counter()
-            drawn = [next(stream) for _ in range(config.batch_size)]
-            mine = drawn[ranks.rank() :: ranks.world_size()]
-            groups = [cut(demonstration(task, run.policy.chat, config.turns), config.max_tokens) for task in mine]
-            metrics = learner.update(_update_batch(groups, run.policy.device), likelihood, AlgorithmConfig())
-            done += 1
-            run.record(progress, STAGE, done, {**metrics, "time/step_s": time.perf_counter() - started})
-            if done % run.config.checkpoint.every == 0 or done == steps or run.stop.requested:
-                run.save(STAGE, done, learner, {**kept, "tasks": stream.state()})
-            run.stop.check()
+        train_steps(
+            run,
+            progress,
+            STAGE,
+            learner=learner,
+            stream=stream,
+            batch_size=config.batch_size,
+            done=done,
+            steps=steps,
+            kept=kept,
+            update=update,
+        )
 
 
 def _usable(chat: ChatFormat, tasks: Sequence[Task], config: SftConfig) -> tuple[list[Task], str | None]:

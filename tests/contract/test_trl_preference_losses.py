@@ -1,4 +1,4 @@
-"""Our preference losses and their gradients against TRL 1.16's own code, on the same log-probs.
+"""Our preference and reward-model losses and their gradients against TRL 1.16's own code, on the same log-probs.
 
 TRL's `_compute_loss` (DPO, KTO), `cpo_loss` (SimPO) and `odds_ratio_loss` (ORPO) run as they are; only the model that they call is a
 stand-in, which hands out our log-probs. Both sides work in float32 on numbers of size 1; agreement is asked to 1e-5 relative.
@@ -20,6 +20,7 @@ import torch
 
 from rlvr.config.schema import PreferenceAlgorithmConfig
 from rlvr.preference import presets
+from rlvr.preference.bradley_terry import bradley_terry
 from rlvr.preference.contract import PreferenceBatch
 from rlvr.preference.objectives import OBJECTIVES
 
@@ -43,8 +44,9 @@ def trl() -> Iterator[Any]:
         from trl.experimental.orpo.orpo_trainer import ORPOTrainer
         from trl.trainer.dpo_trainer import DPOTrainer
         from trl.trainer.kto_trainer import KTOTrainer
+        from trl.trainer.reward_trainer import RewardTrainer
 
-        yield SimpleNamespace(dpo=DPOTrainer, kto=KTOTrainer, cpo=CPOTrainer, orpo=ORPOTrainer)
+        yield SimpleNamespace(dpo=DPOTrainer, kto=KTOTrainer, cpo=CPOTrainer, orpo=ORPOTrainer, reward=RewardTrainer)
 
 
 class Numbers:
@@ -264,3 +266,21 @@ def test_orpo_agrees(trl: Any, sft_weight: float) -> None:
     loss = sft_weight * nll - losses.mean()
     loss.backward()
     agree((loss.detach(), leaf.grad), ours(numbers, "orpo", beta=0.25, sft_weight=sft_weight))
+
+
+@pytest.mark.parametrize("center_coef", [0.0, 0.05])
+def test_the_reward_models_loss_agrees(trl: Any, center_coef: float) -> None:
+    """And its metrics; TRL's trainer gets our rewards in the place of a model's logits."""
+    rewards = 2 * torch.randn(len(LENGTHS), generator=torch.Generator().manual_seed(8))
+    theirs, mine = rewards.clone().requires_grad_(), rewards.clone().requires_grad_()
+    made = trainer(args=SimpleNamespace(center_rewards_coefficient=center_coef or None), _tp_size=1)
+    order = [*range(len(LENGTHS))[CHOSEN], *range(len(LENGTHS))[REJECTED]]
+    made.model = lambda **_: SimpleNamespace(logits=theirs[order, None])
+    made.model.training = False
+    loss = trl.reward.compute_loss(made, made.model, {"attention_mask": MASK[order]})
+    loss.backward()
+    out = bradley_terry(mine, PAIRS, center_coef)
+    out.loss.backward()
+    agree((loss.detach(), theirs.grad[:, None] * MASK), (out.loss.detach(), mine.grad[:, None] * MASK))
+    for name in ("accuracy", "margin"):
+        assert float(out.metrics[f"reward/{name}"]) == pytest.approx(made._metrics["eval"][name][0], rel=1e-5)

@@ -56,7 +56,7 @@ def recipe(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             "max_prompt_tokens": 64,
             "optimizer": {"learning_rate": 1e-2},
         },
-        "eval": {"tasks": source("tasks.jsonl"), "max_completion_tokens": 6},
+        "eval": {"tasks": source("tasks.jsonl"), "retention": source("tasks.jsonl"), "max_completion_tokens": 6},
         "checkpoint": {"every": 1, "keep_last": 20},
         "micro_batch_tokens": 128,
         "output_dir": str(folder / "runs"),
@@ -78,8 +78,10 @@ def test_every_stage_runs_and_is_evaluated(straight: Path) -> None:
     steps = [(r["stage"], r["step"]) for r in records if "loss" in r]
     assert steps == [*(("sft", n) for n in (1, 2)), *(("preference", n) for n in (1, 2, 3, 4)), ("rl", 1), ("rl", 2)]
     assert [r["step"] for r in records if "pairs/accuracy" in r] == [0, 2, 4]
-    labels = [e["label"] for e in json.loads((straight / "summary.json").read_text())["evaluations"]]
-    assert labels == ["base", "sft", "preference", "rl 2"]
+    summary = json.loads((straight / "summary.json").read_text())
+    for which in ("evaluations", "retention"):
+        assert [e["label"] for e in summary[which]] == ["base", "sft", "preference", "rl 2"]
+    assert list(summary["retention_changes"]) == ["base", "sft", "preference"]
     hashes = json.loads((straight / "manifest.json").read_text())["hashes"]
     assert {"sft", "preference", "preference_held_out"} <= hashes.keys()
 

@@ -18,6 +18,7 @@ from rlvr.config.schema import PreferenceAlgorithmConfig
 from rlvr.errors import RlvrError
 from rlvr.objectives.contract import LossOutput
 from rlvr.preference import presets
+from rlvr.preference.bradley_terry import bradley_terry
 from rlvr.preference.contract import PreferenceBatch
 from rlvr.preference.objectives import OBJECTIVES
 
@@ -314,3 +315,37 @@ def test_presets_fill_in_and_the_users_pieces_win() -> None:
     assert algorithm({"beta": 0.3}).objective == "dpo"
     with pytest.raises(RlvrError, match=r"preference\.algorithm: unknown preset 'simop', did you mean `simpo`"):
         algorithm("simop")
+
+
+# -- the reward model's loss --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("center_coef", [0.0, 0.3])
+def test_bradley_terry_is_the_slow_reading(center_coef: float) -> None:
+    rewards = np.random.default_rng(1).normal(size=10) * 3
+    expected = np.mean(
+        [
+            -math.log(math.exp(c) / (math.exp(c) + math.exp(r))) + center_coef * (c + r) ** 2
+            for c, r in zip(rewards[0::2], rewards[1::2], strict=True)
+        ]
+    )
+    leaf = torch.tensor(rewards, requires_grad=True)
+    out = bradley_terry(leaf, 5, center_coef)
+    assert out.loss.item() == pytest.approx(expected, rel=1e-9)
+    (gradient,) = torch.autograd.grad(out.loss, leaf)
+    for i, shift in itertools.product(range(10), [1e-6]):
+        moved = torch.tensor(rewards)
+        moved[i] += shift
+        slope = (bradley_terry(moved, 5, center_coef).loss.item() - out.loss.item()) / shift
+        assert slope == pytest.approx(gradient[i].item(), abs=1e-4)
+    parts = [bradley_terry(leaf[2 * p : 2 * p + 2], 5, center_coef) for p in range(5)]
+    assert sum(part.loss.item() for part in parts) == pytest.approx(expected, rel=1e-9)
+
+
+def test_bradley_terry_knows_only_differences_and_swapping_flips_the_sign() -> None:
+    rewards = torch.tensor([1.0, -0.5, 2.0, 2.5])
+    plain, lifted = (bradley_terry(r, 2, 0.0) for r in (rewards, rewards + 7))
+    swapped = bradley_terry(rewards[[1, 0, 3, 2]], 2, 0.0)
+    assert lifted.loss.item() == pytest.approx(plain.loss.item(), rel=1e-5)
+    assert swapped.metrics["reward/margin"].item() == pytest.approx(-plain.metrics["reward/margin"].item())
+    assert bradley_terry(rewards + 7, 2, 0.1).loss > plain.loss

@@ -66,18 +66,27 @@ def ask(messages: Sequence[Mapping[str, str]], options: Options, *, until: float
         return known
     reply = _with_retries(body, options, until)
     if not usable(reply.text):
-        again = [
-            *messages,
-            {"role": "assistant", "content": reply.text},
-            {"role": "user", "content": "Repeat only the last line, in the form asked for."},
-        ]
-        second = _with_retries({**body, "messages": again}, options, until)
-        spent = reply.input_tokens + second.input_tokens, reply.output_tokens + second.output_tokens
-        reply = Reply(text=second.text, input_tokens=spent[0], output_tokens=spent[1], cached=False)
-        if not usable(reply.text):
-            raise JudgeError("judge_nonsense", f"no verdict in the judge's reply: {clip(reply.text, 200)!r}")
+        reply = second_try(reply, _with_retries({**body, "messages": asked_again(messages, reply)}, options, until), usable)
     _write(file, reply)
     return reply
+
+
+def asked_again(messages: Sequence[Mapping[str, str]], reply: Reply) -> list[Mapping[str, str]]:
+    """What follows a reply without a verdict."""
+    form = "Repeat only the last line, in the form asked for."
+    return [*messages, {"role": "assistant", "content": reply.text}, {"role": "user", "content": form}]
+
+
+def second_try(first: Reply, second: Reply, usable: Callable[[str], bool]) -> Reply:
+    """The second reply, with what both have cost. Raises JudgeError where it has no verdict either."""
+    if not usable(second.text):
+        raise JudgeError("judge_nonsense", f"no verdict in the judge's reply: {clip(second.text, 200)!r}")
+    return Reply(
+        text=second.text,
+        input_tokens=first.input_tokens + second.input_tokens,
+        output_tokens=first.output_tokens + second.output_tokens,
+        cached=False,
+    )
 
 
 def cost(reply: Reply, options: Options) -> float:

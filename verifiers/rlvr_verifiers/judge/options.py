@@ -17,6 +17,8 @@ from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.types import Task
 
 ENDPOINT, KEY, CACHE = "RLVR_JUDGE_ENDPOINT", "RLVR_JUDGE_KEY", "RLVR_JUDGE_CACHE"
+ENGINE = "engine"
+"""As `endpoint`: the engine that samples judges, too, with the weights it had before training."""
 LONGEST_TIMEOUT_S = 600.0
 
 
@@ -50,7 +52,7 @@ def options_of(task: Task) -> Options:
     options = Options(
         mode=mode,
         endpoint=(read.text("endpoint") or os.environ.get(ENDPOINT, "")).rstrip("/"),
-        model=read.text("model") or "",
+        model=read.text("model") or ("the engine's base" if read.text("endpoint") == ENGINE else ""),
         rubric=read.text("rubric") or "",
         highest=highest,
         pass_from=int(read.number("pass_from", highest, minimum=1)),
@@ -62,9 +64,11 @@ def options_of(task: Task) -> Options:
         output_price=read.number("output_price", 0.0, minimum=0.0),
     )
     read.finish()
-    if urlsplit(options.endpoint).scheme not in ("http", "https") or not urlsplit(options.endpoint).hostname:
+    url = urlsplit(options.endpoint)
+    if options.endpoint != ENGINE and (url.scheme not in ("http", "https") or not url.hostname):
         raise VerifierError(
-            f"verifier_args of 'judge': no endpoint; give its URL (http://host:port/v1) as `endpoint`, or in the environment as {ENDPOINT}"
+            "verifier_args of 'judge': no endpoint; give its URL (http://host:port/v1) as `endpoint`, or in the environment as "
+            f"{ENDPOINT}; or {ENGINE!r}, which judges with the engine that samples"
         )
     if not options.model or not options.rubric:
         missing = "model" if not options.model else "rubric"

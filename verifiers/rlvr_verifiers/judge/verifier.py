@@ -7,12 +7,13 @@ pairwise    value 1 where the completion wins in both orders, 0 where it loses i
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.judge.endpoint import JudgeError, Reply, ask, cost
-from rlvr_verifiers.judge.options import Options, options_of
+from rlvr_verifiers.judge.options import ENGINE, Options, options_of
 from rlvr_verifiers.judge.prompts import (
     Order,
     pairwise_messages,
@@ -27,8 +28,6 @@ LONGEST_TEXT = 40_000
 """Characters of a completion; a judge's own context is finite, and cutting would hide an end."""
 SPARE_S = 5.0
 """What the pool's deadline leaves beyond the judge's own time limit, so that a slow endpoint is None and not a timeout of 0."""
-
-
 OPINION: Mapping[str, float] = {"opinion": 1.0}
 """Goes wherever the score goes, so that nobody takes it for a fact."""
 
@@ -52,28 +51,52 @@ class Judge:
 
     def score(self, task: Task, completion: Completion) -> Score:
         options = options_of(task)
-        text = final_text(completion)
-        if text is None or not text.strip():
-            said = "the completion has no answer to judge"
-            return Score(value=0.0, passed=False, reason="no_answer", explanation=said, metrics=OPINION)
-        if len(text) > LONGEST_TEXT:
-            said = f"the answer has {len(text)} characters, over {LONGEST_TEXT}"
-            return Score(value=0.0, passed=False, reason="too_large", explanation=said, metrics=OPINION)
-        text = text.encode("utf-8", "replace").decode()  # half surrogates cannot be sent
-        judge = _rubric if options.mode == "rubric" else _pairwise
+        if options.endpoint == ENGINE:
+            said = f"endpoint {ENGINE!r} judges only while rlvr samples, and not as a part of `multi`; name a server here"
+            return Score(value=None, passed=False, reason="judge_unreachable", explanation=said, metrics=OPINION)
+        until = time.monotonic() + options.timeout_s
+        talk = conversation(task, completion, options)
         try:
-            return judge(task, text, options, time.monotonic() + options.timeout_s)
-        except JudgeError as failure:
-            return Score(value=None, passed=False, reason=failure.reason, explanation=failure.text, metrics=OPINION)
+            question = next(talk)
+            while True:
+                try:
+                    reply = ask(question.messages, options, until=until, usable=question.usable)
+                except JudgeError as failure:
+                    question = talk.throw(failure)
+                else:
+                    question = talk.send(reply)
+        except StopIteration as end:
+            return end.value
 
 
-def _rubric(task: Task, text: str, options: Options, until: float) -> Score:
-    reply = ask(
-        rubric_messages(task, text, options),
-        options,
-        until=until,
-        usable=lambda said: parse_score(said, options.highest) is not None,
-    )
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    messages: Sequence[Mapping[str, str]]
+    usable: Callable[[str], bool]
+    """Whether a reply has a verdict."""
+
+
+Conversation = Generator[Question, Reply, Score]
+"""Yields what to ask, is sent the usable reply or thrown the JudgeError, and returns the score; who asks whom is not its business."""
+
+
+def conversation(task: Task, completion: Completion, options: Options) -> Conversation:
+    text = final_text(completion)
+    if text is None or not text.strip():
+        said = "the completion has no answer to judge"
+        return Score(value=0.0, passed=False, reason="no_answer", explanation=said, metrics=OPINION)
+    if len(text) > LONGEST_TEXT:
+        said = f"the answer has {len(text)} characters, over {LONGEST_TEXT}"
+        return Score(value=0.0, passed=False, reason="too_large", explanation=said, metrics=OPINION)
+    text = text.encode("utf-8", "replace").decode()  # half surrogates cannot be sent
+    try:
+        return (yield from (_rubric if options.mode == "rubric" else _pairwise)(task, text, options))
+    except JudgeError as failure:
+        return Score(value=None, passed=False, reason=failure.reason, explanation=failure.text, metrics=OPINION)
+
+
+def _rubric(task: Task, text: str, options: Options) -> Conversation:
+    reply = yield Question(rubric_messages(task, text, options), lambda said: parse_score(said, options.highest) is not None)
     points = parse_score(reply.text, options.highest)
     assert points is not None
     passed = points >= options.pass_from
@@ -87,13 +110,12 @@ def _rubric(task: Task, text: str, options: Options, until: float) -> Score:
     )
 
 
-def _pairwise(task: Task, text: str, options: Options, until: float) -> Score:
+def _pairwise(task: Task, text: str, options: Options) -> Conversation:
     replies: list[Reply] = []
     wins: list[float] = []
     orders: tuple[tuple[Order, str], ...] = (("answer first", "B"), ("completion first", "A"))
     for order, ours in orders:
-        messages = pairwise_messages(task, text, options, order)
-        reply = ask(messages, options, until=until, usable=lambda said: parse_winner(said) is not None)
+        reply = yield Question(pairwise_messages(task, text, options, order), lambda said: parse_winner(said) is not None)
         winner = parse_winner(reply.text)
         replies.append(reply)
         wins.append(0.5 if winner == "TIE" else float(winner == ours))
