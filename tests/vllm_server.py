@@ -77,7 +77,9 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartVllm]
 @contextlib.contextmanager
 def _serving(model: Path, arguments: tuple[str, ...], log: Path) -> Iterator[VllmServer]:
     port = _free_port()
-    command = [str(Path(sys.executable).with_name("vllm")), "serve", str(model), "--port", str(port), *SMALL, *arguments]
+    # What `vllm serve MODEL` runs. Not by that command: in the CPU distribution it looks for a package of another name, and fails.
+    program = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+    command = [*program, "--host", "127.0.0.1", "--port", str(port), *SMALL, *arguments]
     environment = os.environ | {
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB

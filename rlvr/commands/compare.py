@@ -73,8 +73,8 @@ def compare_words(
     show(console, result, differences)
     for sentence in warnings:
         console.print(sentence, markup=False, highlight=False, style="yellow")
-    colours = [number for number, variant in enumerate(compared) for _ in variant.runs]
-    written = write_report([run.path for run in runs], where / "report.html", comparison=result, colours=colours)
+    groups = [(variant.name, len(variant.runs)) for variant in compared]
+    written = write_report([run.path for run in runs], where / "report.html", comparison=result, variants=groups)
     console.print(f"written to {where}: comparison.json, comparison.md, {written.path.name}", markup=False, soft_wrap=True)
     return result
 

@@ -46,7 +46,7 @@ def trained(smollm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in policy.trainable().values():
-            weight.add_(torch.randn(weight.shape, generator=generator) * 0.01)
+            weight.add_(torch.randn(weight.shape, generator=generator) * 0.02)
     folder = RunFolder.create(tmp_path_factory.mktemp("runs"), "made", Redactor({}))
     folder.describe(resolved(config), hashes={}, verifiers={})
     policy.save(folder.path / "best")
