@@ -73,6 +73,14 @@ class VariantResult:
     tokens_to_target: tuple[float | None, ...]
     """Tokens each seed sampled until its first evaluation at the target accuracy; None where it never got there."""
 
+    @property
+    def cost(self) -> str:
+        """Mean of `tokens_to_target`, where all seeds got there: a mean over those that were fast would flatter."""
+        reached = [tokens for tokens in self.tokens_to_target if tokens is not None]
+        if len(reached) < len(self.tokens_to_target):
+            return f"reached by {len(reached)} of {len(self.tokens_to_target)} seeds" if reached else "not reached"
+        return f"{_mean(reached):,.0f}"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pair:

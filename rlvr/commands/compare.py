@@ -127,17 +127,13 @@ HEADINGS = (
 
 
 def cells(variant: VariantResult) -> list[str]:
-    reached = [tokens for tokens in variant.tokens_to_target if tokens is not None]
-    cost = f"{sum(reached) / len(reached):,.0f}" if reached else "not reached"
-    if reached and len(reached) < len(variant.tokens_to_target):  # a mean over the seeds that were fast would flatter
-        cost = f"reached by {len(reached)} of {len(variant.tokens_to_target)} seeds"
     return [
         variant.name,
         variant.accuracy.as_percent(),
         ", ".join(f"{100 * value:.1f}" for value in variant.per_seed),
         f"{variant.tokens:,.0f}",
         f"{variant.minutes:.1f}",
-        cost,
+        variant.cost,
         f"{100 * variant.tracked['waste']:.0f} %" if "waste" in variant.tracked else "-",
     ]
 

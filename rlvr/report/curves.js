@@ -146,7 +146,7 @@ class Curves {
       const at = (field) => common.map((key) => members.map((member, m) => member[field][places[m].get(key)]));
       const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
       const y = at("y");
-      return { ...members[0], name, band: true, x: at("x").map(mean), y: y.map(mean), low: y.map((v) => Math.min(...v)), high: y.map((v) => Math.max(...v)), labels: common.map((key) => (members[0].labels ? key : "")) };
+      return { ...members[0], name, band: true, x: at("x").map(mean), y: y.map(mean), low: y.map((v) => Math.min(...v)), high: y.map((v) => Math.max(...v)), labels: members[0].labels && common };
     });
   }
 
@@ -200,7 +200,8 @@ class Curves {
     card.readout.replaceChildren(...card.series.map((s) => {
       const i = this.cursor === null ? lastIndex(s.y) : nearest(s.x, this.cursor);
       const [low, high] = s.low && i >= 0 ? [shortNumber(s.low[i]), shortNumber(s.high[i])] : [];
-      const range = low === undefined ? "" : s.band ? ` ${low} to ${high} ${s.labels[i]}` : ` [${low}, ${high}] ${s.labels[i]}`;
+      const label = s.labels && i >= 0 ? ` ${s.labels[i]}` : "";
+      const range = low === undefined ? "" : s.band ? (low === high ? label : ` ${low} to ${high}${label}`) : ` [${low}, ${high}]${label}`;
       return element("span", {}, element("i", { class: "swatch", style: `background:${s.color}` }), s.name ? `${s.name} ` : "", element("b", {}, i < 0 ? "-" : shortNumber(s.y[i])), element("small", {}, range));
     }), this.cursor === null ? "" : element("span", { class: "at" }, `at ${AXIS_TITLES[this.axis]} ${shortNumber(this.cursor)}`));
   }

@@ -82,7 +82,7 @@ def render(
     script = _script()
     scores, reasons = tables.score_tables(runs)
     return environment.get_template("page.html").render(
-        title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs",
+        title=_title(runs, comparison),
         policy=_content_policy(script, _plotly()),
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=script,
@@ -97,6 +97,13 @@ def render(
         version=__version__,
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _title(runs: Sequence[RunRecord], comparison: Comparison | None) -> str:
+    if comparison is not None:
+        names = [variant.name for variant in comparison.variants]
+        return " against ".join(names) if len(names) < 4 else f"{len(names)} variants"
+    return runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
 
 
 def _overview(run: RunRecord) -> dict[str, Any]:

@@ -74,10 +74,16 @@ def test_the_cursor_is_shared_by_all_charts(page: Page, report: Path) -> None:
     assert shown > 2
 
 
-def test_seeds_of_a_variant_are_one_curve_in_their_band(page: Page, tmp_path: Path) -> None:
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GRPO and DAPO with three seeds each; its result lies beside it."""
+    root = tmp_path_factory.mktemp("compared")
     runs = [
         made_run(
-            tmp_path,
+            root,
             f"{name}-{seed}",
             steps=4,
             groups=1,
@@ -87,10 +93,17 @@ def test_seeds_of_a_variant_are_one_curve_in_their_band(page: Page, tmp_path: Pa
             metrics=lambda step, seed=seed: step_metrics(0.1 * step + 0.1 * seed) | {"tokens/generated": 100.0 + seed},
         )
         for name in ("grpo", "dapo")
-        for seed in (0, 1, 2)
+        for seed in SEEDS
     ]
     result = compare_runs(variants_of_folders(runs))
-    page.open(write_report(runs, tmp_path / "r.html", comparison=result, variants=[("grpo", 3), ("dapo", 3)]).path)
+    (root / "result.json").write_text(json.dumps(result.to_json()))
+    return write_report(runs, root / "r.html", comparison=result, variants=[("grpo", 3), ("dapo", 3)]).path
+
+
+def test_seeds_of_a_variant_are_one_curve_in_their_band(page: Page, comparison: Path) -> None:
+    page.open(comparison)
+    assert page.texts("h1") == ["grpo against dapo"]
+    variants = json.loads(comparison.with_name("result.json").read_text())["variants"]
     page.until("return document.querySelectorAll('#charts .plot .main-svg').length > 3")
 
     def readouts(title: str) -> list[str]:
@@ -98,9 +111,9 @@ def test_seeds_of_a_variant_are_one_curve_in_their_band(page: Page, tmp_path: Pa
         return page.run(f"return [...{card}.querySelectorAll('.readout > span:not(.at)')].map((e) => e.textContent)", title)
 
     assert [text.strip() for text in page.texts("#legend label")] == ["grpo", "dapo"]
-    assert readouts("Reward") == ["grpo 0.5 0.4 to 0.6 ", "dapo 0.5 0.4 to 0.6 "]
-    last = [variant.curve[-1] for variant in result.variants]
-    shown = [f"{100 * p.accuracy:.3g} {100 * p.lowest:.3g} to {100 * p.highest:.3g} rl 4" for p in last]
+    assert readouts("Reward") == ["grpo 0.5 0.4 to 0.6", "dapo 0.5 0.4 to 0.6"]
+    last = [variant["curve"][-1] for variant in variants]
+    shown = [f"{100 * p['accuracy']:.3g} {100 * p['lowest']:.3g} to {100 * p['highest']:.3g} rl 4" for p in last]
     assert readouts("Held-out") == [f"{name} {text}" for name, text in zip(("grpo", "dapo"), shown, strict=True)]
     filled = "return document.querySelectorAll('#charts .plot .fills path').length"
     page.until(f"{filled} > 1")
@@ -108,7 +121,7 @@ def test_seeds_of_a_variant_are_one_curve_in_their_band(page: Page, tmp_path: Pa
     page.until("return document.querySelector('#charts .plot').data?.[2]?.x?.[0] === 202")  # mean over seeds of two steps
     page.run("const s = document.getElementById('seeds'); s.value = 'each'; s.dispatchEvent(new Event('change'))")
     page.until(f"{filled} === 0")
-    assert [text.strip() for text in page.texts("#legend label")] == [path.name for path in runs]
+    assert [text.strip() for text in page.texts("#legend label")] == [f"{name}-{seed}" for name in ("grpo", "dapo") for seed in SEEDS]
     assert len(readouts("Reward")) == 6
     assert page.complaints() == []
 
@@ -304,6 +317,13 @@ def test_a_phone_needs_no_sideways_scrolling(page: Page, report: Path) -> None:
     page.run("document.querySelector('#rows tr').click()")
     page.until("return document.querySelectorAll('#columns .completion').length > 0")
     assert page.run("const d = document.getElementById('group'); return d.scrollWidth - d.clientWidth") == 0
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_a_comparison_needs_no_sideways_scrolling_either(page: Page, comparison: Path, width: int) -> None:
+    page.open(comparison, width=width, height=740)
+    page.until("return document.querySelectorAll('#charts .plot .main-svg').length > 0")
+    assert page.run("return document.documentElement.scrollWidth") == width
 
 
 def test_fifty_thousand_rollouts_load_in_three_seconds(page: Page, tmp_path: Path) -> None:
