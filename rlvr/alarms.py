@@ -1,14 +1,16 @@
 """Alarms: slow changes over many steps that mean a run goes wrong, where a single step looks harmless (rlvr/diagnosis.py).
 
 Each rule compares the mean of the last `window` steps with that of the first, and returns its sentence or None. They are computed from
-the records of metrics.jsonl alone, so a finished run, a run in progress and a copy of its folder give the same alarms.
+the records of metrics.jsonl alone, so a finished run, a run in progress and a copy of its folder give the same alarms. `AlarmWatch` takes
+the records one by one and keeps two windows of them, so a step of a long run costs no more than one of a short run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rlvr.diagnosis import LARGE_ENGINE_GAP
@@ -34,57 +36,99 @@ class Alarm:
         return f"alarm {self.name}: {self.message}"
 
 
-@dataclasses.dataclass(frozen=True)
-class _History:
-    steps: Sequence[Record]
-    held_out: Sequence[Record]
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldOutThen:
+    """A held-out evaluation, and the reward over the window of steps before it."""
+
+    step: int
+    accuracy: float
+    reward: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class History:
+    """What the rules read: the first and the last `window` steps, the first and the last evaluation."""
+
     window: int
+    early: Sequence[Record]
+    late: Sequence[Record]
+    held_out: tuple[HeldOutThen, HeldOutThen] | None
+    """None before there are two evaluations."""
 
     def first(self, name: str) -> float:
-        return _mean(name, self.steps[: self.window])
+        return mean_over(name, self.early)
 
     def last(self, name: str) -> float:
-        return _mean(name, self.steps[-self.window :])
+        return mean_over(name, self.late)
 
 
-def ringing(records: Sequence[Record], window: int) -> list[Alarm]:
-    """Alarms that ring after the last of these records; none before there are two windows of steps."""
-    steps = [r for r in records if r["stage"] == "rl" and "groups/sampled" in r]
-    if len(steps) < 2 * window:
-        return []
-    held_out = [r for r in records if r["stage"] == "rl" and "heldout/accuracy" in r]
-    history = _History(steps, held_out, window)
-    said = ((name, rule(history)) for name, rule in RULES.items())
-    return [Alarm(name, steps[-1]["step"], message) for name, message in said if message is not None]
+class AlarmWatch:
+    """The alarms of a run whose records arrive in order; memory and time a record do not depend on how many there were."""
+
+    def __init__(self, window: int, records: Iterable[Record] = ()) -> None:
+        self._window = window
+        self._count = 0
+        self._early: list[Record] = []
+        self._late: deque[Record] = deque(maxlen=window)
+        self._held_out: list[HeldOutThen] = []  # the first and the last
+        for record in records:
+            self.add(record)
+
+    def add(self, record: Record) -> None:
+        """Takes the next record of metrics.jsonl into account; stages other than `rl` have no alarms."""
+        if record["stage"] != "rl":
+            return
+        if "groups/sampled" in record:
+            self._count += 1
+            self._late.append(record)
+            if len(self._early) < self._window:
+                self._early.append(record)
+        if "heldout/accuracy" in record:
+            reward = mean_over("reward/mean", self._late)
+            self._held_out[1:] = [HeldOutThen(record["step"], record["heldout/accuracy"], reward)]
+
+    def ringing(self) -> list[Alarm]:
+        """Alarms that ring now; none before there are two windows of steps."""
+        if self._count < 2 * self._window:
+            return []
+        evaluations = (self._held_out[0], self._held_out[1]) if len(self._held_out) > 1 else None
+        history = History(window=self._window, early=self._early, late=self._late, held_out=evaluations)
+        said = ((name, rule(history)) for name, rule in RULES.items())
+        return [Alarm(name, self._late[-1]["step"], message) for name, message in said if message is not None]
 
 
-def first_alarms(records: Sequence[Record], window: int) -> list[Alarm]:
+def ringing(records: Iterable[Record], window: int) -> list[Alarm]:
+    """Alarms that ring after the last of these records."""
+    return AlarmWatch(window, records).ringing()
+
+
+def first_alarms(records: Iterable[Record], window: int) -> list[Alarm]:
     """Every alarm of a run, at the step at which it rang first, in the order of steps."""
+    watch = AlarmWatch(window)
     found: dict[str, Alarm] = {}
-    ends = [i + 1 for i, r in enumerate(records) if r["stage"] == "rl"]
-    for end in ends:
-        for alarm in ringing(records[:end], window):
-            found.setdefault(alarm.name, alarm)
+    for record in records:
+        watch.add(record)
+        if record["stage"] == "rl":
+            for alarm in watch.ringing():
+                found.setdefault(alarm.name, alarm)
     return list(found.values())
 
 
-def _reward_hacking(h: _History) -> str | None:
-    if len(h.held_out) < 2:
+def _reward_hacking(h: History) -> str | None:
+    if h.held_out is None:
         return None
-    before, now = h.held_out[0], h.held_out[-1]
-    rewards = [_mean("reward/mean", [r for r in h.steps if r["step"] <= e["step"]][-h.window :]) for e in (before, now)]
+    before, now = h.held_out
     spread = h.last("reward/std")
-    rise = rewards[1] - rewards[0]
-    if not rise > REWARD_RISE * (spread if spread > 0 else 0.4) or now["heldout/accuracy"] > before["heldout/accuracy"]:
+    rise = now.reward - before.reward
+    if not rise > REWARD_RISE * (spread if spread > 0 else 0.4) or now.accuracy > before.accuracy:
         return None
     return (
-        f"the reward rose from {rewards[0]:.2f} to {rewards[1]:.2f} since step {before['step']}, held-out accuracy did not "
-        f"({100 * before['heldout/accuracy']:.1f} to {100 * now['heldout/accuracy']:.1f} %): read the best-scored rollouts, the verifier "
-        "may be fooled"
+        f"the reward rose from {before.reward:.2f} to {now.reward:.2f} since step {before.step}, held-out accuracy did not "
+        f"({100 * before.accuracy:.1f} to {100 * now.accuracy:.1f} %): read the best-scored rollouts, the verifier may be fooled"
     )
 
 
-def _length_explosion(h: _History) -> str | None:
+def _length_explosion(h: History) -> str | None:
     before, now = h.first("completion/tokens_mean"), h.last("completion/tokens_mean")
     more_cut = h.last("completion/truncated_fraction") - h.first("completion/truncated_fraction")
     if not (now >= LENGTH_FACTOR * before or (now >= LENGTH_FACTOR_CUT * before and more_cut >= MORE_CUT)):
@@ -95,7 +139,7 @@ def _length_explosion(h: _History) -> str | None:
     )
 
 
-def _entropy_collapse(h: _History) -> str | None:
+def _entropy_collapse(h: History) -> str | None:
     before, now = h.first("entropy"), h.last("entropy")
     if not (now < ENTROPY_LEFT * before and now < LOW_ENTROPY):
         return None
@@ -105,15 +149,15 @@ def _entropy_collapse(h: _History) -> str | None:
     )
 
 
-def _engine_gap(h: _History) -> str | None:
-    gap = min((r.get("engine_gap", math.nan) for r in h.steps[-h.window :]), default=math.nan)
+def _engine_gap(h: History) -> str | None:
+    gap = min((r.get("engine_gap", math.nan) for r in h.late), default=math.nan)
     if not gap > LARGE_ENGINE_GAP:
         return None
     return f"engine and learner have disagreed by {gap:.2f} or more nats a token for {h.window} steps: see engine_gap in docs/metrics.md"
 
 
-def _reason_shift(h: _History) -> str | None:
-    before, now = (_failures(part) for part in (h.steps[: h.window], h.steps[-h.window :]))
+def _reason_shift(h: History) -> str | None:
+    before, now = (_failures(part) for part in (h.early, h.late))
     if min(math.fsum(before.values()), math.fsum(now.values())) < FEWEST_FAILED:
         return None
     shares = [{name: value / math.fsum(mix.values()) for name, value in mix.items()} for mix in (before, now)]
@@ -127,7 +171,7 @@ def _reason_shift(h: _History) -> str | None:
     )
 
 
-def _zero_signal(h: _History) -> str | None:
+def _zero_signal(h: History) -> str | None:
     share = h.last("groups/zero_variance")
     if not share >= NO_SIGNAL:
         return None
@@ -137,14 +181,14 @@ def _zero_signal(h: _History) -> str | None:
     )
 
 
-def _repeated_text(h: _History) -> str | None:
+def _repeated_text(h: History) -> str | None:
     share = h.last("completion/repeated_fraction")
     if not share >= MANY_LOOPS:
         return None
     return f"{100 * share:.0f} % of the completions end in a loop: lower the learning rate, or look at whether repetition is rewarded"
 
 
-RULES: dict[str, Callable[[_History], str | None]] = {
+RULES: dict[str, Callable[[History], str | None]] = {
     "reward_hacking": _reward_hacking,
     "length_explosion": _length_explosion,
     "entropy_collapse": _entropy_collapse,
@@ -161,7 +205,7 @@ def _failures(steps: Sequence[Record]) -> dict[str, float]:
     return {name.removeprefix("reasons/"): math.fsum(r.get(name, 0.0) for r in steps) / len(steps) for name in names}
 
 
-def _mean(name: str, steps: Sequence[Record]) -> float:
+def mean_over(name: str, steps: Sequence[Record]) -> float:
     """Mean over the steps that have it; NaN where none has, which no rule is moved by."""
     values = [r[name] for r in steps if name in r]
     return math.fsum(values) / len(values) if values else math.nan

@@ -45,20 +45,41 @@ class Variant:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """Held-out accuracy on the way: mean over seeds, and the lowest and the highest seed."""
+
+    label: str
+    accuracy: float
+    lowest: float
+    highest: float
+    tokens: float
+    """Tokens sampled up to then, mean over seeds."""
+    minutes: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class VariantResult:
     name: str
     seeds: tuple[int, ...]
     accuracy: Estimate
     """Held-out accuracy at the end, mean over seeds; the interval is over tasks, for these runs."""
     per_seed: tuple[float, ...]
-    curve: tuple[tuple[str, float, float, float], ...]
-    """(label, mean accuracy, mean tokens sampled, mean minutes) at every evaluation that all seeds have."""
+    curve: tuple[CurvePoint, ...]
+    """Every evaluation that all seeds have, in order."""
     tokens: float
     minutes: float
     tracked: Mapping[str, float]
     """Means over steps and seeds, keys of `TRACKED`."""
     tokens_to_target: tuple[float | None, ...]
     """Tokens each seed sampled until its first evaluation at the target accuracy; None where it never got there."""
+
+    @property
+    def cost(self) -> str:
+        """Mean of `tokens_to_target`, where all seeds got there: a mean over those that were fast would flatter."""
+        reached = [tokens for tokens in self.tokens_to_target if tokens is not None]
+        if len(reached) < len(self.tokens_to_target):
+            return f"reached by {len(reached)} of {len(self.tokens_to_target)} seeds" if reached else "not reached"
+        return f"{_mean(reached):,.0f}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,17 +104,18 @@ class Comparison:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
-def compare_runs(variants: Sequence[Variant], target: float | None = None) -> Comparison:
-    """Compares finished runs. `target` is an accuracy; by default the lowest final mean, which every variant reached on average.
+def compare_runs(variants: Sequence[Variant], target: float | None = None, baseline: str | None = None) -> Comparison:
+    """Compares finished runs: each pair of variants, or every other one with `baseline`, so that fewer tests share the error.
 
-    Raises `RlvrError` where runs are not comparable: other seeds, other held-out tasks, another model.
+    `target` is an accuracy; by default the lowest final mean, which every variant reached on average. Raises `RlvrError` where runs are
+    not comparable: other seeds, other held-out tasks, another model.
     """
     _check_comparable(variants)
+    numbers = _pairs([variant.name for variant in variants], baseline)
     finals = [[_final_accuracies(run) for run in variant.runs] for variant in variants]
     means = [[_mean(list(tasks.values())) for tasks in seeds] for seeds in finals]
     goal = min(_mean(seeds) for seeds in means) if target is None else target
     results = tuple(_result(v, f, goal) for v, f in zip(variants, finals, strict=True))
-    numbers = list(itertools.combinations(range(len(variants)), 2))
     tested = [compare_crossed(finals[a], finals[b]) for a, b in numbers]
     adjusted = iter(holm([found.p_value for found in tested if found.p_value is not None]))
     pairs: list[Pair] = []
@@ -104,6 +126,16 @@ def compare_runs(variants: Sequence[Variant], target: float | None = None) -> Co
             Pair(baseline=variants[a].name, candidate=variants[b].name, statistics=found, adjusted_p=p, verdict=verdict)
         )
     return Comparison(variants=results, pairs=tuple(pairs), target=goal, tasks=len(finals[0][0]))
+
+
+def _pairs(names: Sequence[str], baseline: str | None) -> list[tuple[int, int]]:
+    """Which variants are tested against each other, as (baseline, candidate)."""
+    if baseline is None:
+        return list(itertools.combinations(range(len(names)), 2))
+    if baseline not in names:
+        raise RlvrError(f"--baseline {baseline}: the variants are {', '.join(names)}")
+    first = names.index(baseline)
+    return [(first, other) for other in range(len(names)) if other != first]
 
 
 def _check_comparable(variants: Sequence[Variant]) -> None:
@@ -166,15 +198,23 @@ def _result(variant: Variant, finals: Sequence[Mapping[str, float]], target: flo
     )
 
 
-def _curve(held_out: Sequence[Sequence[HeldOut]]) -> list[tuple[str, float, float, float]]:
-    labels = list(dict.fromkeys(f.label for f in held_out[0]))
-    points: list[tuple[str, float, float, float]] = []
-    for label in labels:
-        found = [next((f for f in run if f.label == label), None) for run in held_out]
-        known = [f for f in found if f is not None]
-        if len(known) == len(held_out):
-            accuracy, tokens, seconds = (_mean([getattr(f, key) for f in known]) for key in ("value", "tokens", "seconds"))
-            points.append((label, accuracy, tokens, seconds / 60))
+def _curve(held_out: Sequence[Sequence[HeldOut]]) -> list[CurvePoint]:
+    points: list[CurvePoint] = []
+    for label in dict.fromkeys(f.label for f in held_out[0]):
+        known = [f for f in (next((f for f in run if f.label == label), None) for run in held_out) if f is not None]
+        if len(known) < len(held_out):
+            continue
+        values = [f.value for f in known]
+        points.append(
+            CurvePoint(
+                label=label,
+                accuracy=_mean(values),
+                lowest=min(values),
+                highest=max(values),
+                tokens=_mean([f.tokens for f in known]),
+                minutes=_mean([f.seconds for f in known]) / 60,
+            )
+        )
     return points
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from rlvr.engines.lora_room import LORA_RANKS
 from rlvr.run_record import RunRecord
 
 SHOWN_REASONS = 4
@@ -42,7 +43,16 @@ def model_card(run: RunRecord, *, weights: str, merged: bool) -> str:
         "",
         *_data(run),
     ]
-    lines += ["", "## Use", "", *_use(base, adapter), "", "## Make it again", "", *_again(run)]
+    lines += [
+        "",
+        "## Use",
+        "",
+        *_use(base, config["adapter"]["rank"] if adapter else None),
+        "",
+        "## Make it again",
+        "",
+        *_again(run),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -113,11 +123,12 @@ def _data(run: RunRecord) -> Iterator[str]:
         yield f"- hash of {name}: `{digest}`"
 
 
-def _use(base: str, adapter: bool) -> Iterator[str]:
+def _use(base: str, rank: int | None) -> Iterator[str]:
+    """How to load it; `rank` is the adapter's, None where the base is part of it."""
     yield "```python"
     yield "from transformers import AutoModelForCausalLM, AutoTokenizer"
     yield ""
-    if adapter:
+    if rank is not None:
         yield "from peft import PeftModel"
         yield ""
         yield f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base!r}), 'FOLDER')"
@@ -126,7 +137,12 @@ def _use(base: str, adapter: bool) -> Iterator[str]:
     yield "tokenizer = AutoTokenizer.from_pretrained('FOLDER')"
     yield "```"
     yield ""
-    yield f"`vllm serve {base} --enable-lora --lora-modules rlvr=FOLDER`" if adapter else "`vllm serve FOLDER`"
+    if rank is None:
+        yield "`vllm serve FOLDER`"
+    else:
+        # Without its rank vLLM has room for 16, and refuses a larger adapter.
+        room = next((known for known in LORA_RANKS if known >= rank), rank)
+        yield f"`vllm serve {base} --enable-lora --max-lora-rank {room} --lora-modules rlvr=FOLDER`"
 
 
 def _again(run: RunRecord) -> Iterator[str]:

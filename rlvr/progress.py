@@ -101,7 +101,7 @@ class Progress:
     def _facts(self) -> list[str]:
         split = " ".join(f"{phase} {100 * share:.0f} %" for phase, share in time_split(self._metrics))
         eta = self._eta_s()
-        return [*headline(self._metrics), *([split] if split else []), f"ETA {_clock(eta)}"]
+        return [*headline(self._metrics), *([split] if split else []), f"ETA {clock(eta)}"]
 
     def _panel(self) -> RenderableType:
         head = Table.grid(padding=(0, 2), expand=True)
@@ -111,7 +111,7 @@ class Progress:
         head.add_row(
             Text(self.stage, style="bold"),
             ProgressBar(total=max(1, self.total_steps), completed=self._step),
-            f"{self._step}/{self.total_steps}   {_clock(time.monotonic() - self._started)}   ETA {_clock(self._eta_s())}",
+            f"{self._step}/{self.total_steps}   {clock(time.monotonic() - self._started)}   ETA {clock(self._eta_s())}",
         )
         rows: list[RenderableType] = [head]
         if self._metrics:
@@ -143,7 +143,7 @@ def headline(metrics: Mapping[str, float]) -> list[str]:
 def fine_print(metrics: Mapping[str, float]) -> list[str]:
     """The numbers to look at when something is wrong."""
     shown = [
-        ("loss", "loss {:.4f}", 1.0),
+        *([("loss", "loss {:.4f}", 1.0)] if "reward/mean" in metrics else []),  # else it stands in the headline
         ("grad_norm", "grad {:.3g}", 1.0),
         ("learning_rate", "lr {:.2g}", 1.0),
         ("entropy", "entropy {:.2f}", 1.0),
@@ -183,7 +183,7 @@ def _one_line(text: str) -> str:
     return visible(" ".join(text.split()), LONGEST_NOTE_LINE)
 
 
-def _clock(seconds: float | None) -> str:
+def clock(seconds: float | None) -> str:
     if seconds is None:
         return "?"
     minutes, rest = divmod(round(seconds), 60)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,12 +16,48 @@ from rlvr.comparison import Variant
 from rlvr.config.load import load_config, resolved
 from rlvr.errors import RlvrError
 from rlvr.report.tables import Difference, config_differences
-from rlvr.run_folder import CONFIG, SUMMARY
+from rlvr.run_folder import CONFIG, RUN_NAME, SUMMARY
 from rlvr.run_name import check_same_run
 from rlvr.run_record import RunRecord, read_run, read_runs
 
 NEVER_MATTERS = ("run_name", "output_dir", "seed", "checkpoint", "tracking", "verification.workers")
 """Settings in which variants may differ without being compared."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A variant before it is trained."""
+
+    name: str
+    config: Path
+    overrides: tuple[str, ...]
+    """`key=value`, the later ones win."""
+
+
+def recipes_of_configs(configs: Sequence[Path], overrides: Sequence[str]) -> list[Recipe]:
+    """One variant a config, named after its file."""
+    names = _distinct([path.stem for path in configs])
+    return [Recipe(name=name, config=path, overrides=tuple(overrides)) for name, path in zip(names, configs, strict=True)]
+
+
+def recipes_of_words(config: Path, overrides: Sequence[str], variants: Sequence[str]) -> list[Recipe]:
+    """Variants of one config, each given as `NAME [KEY=VALUE ...]` (shell words). Raises `RlvrError` where one is unclear."""
+    recipes: list[Recipe] = []
+    for text in variants:
+        try:
+            name, *own = shlex.split(text) or [""]
+        except ValueError as error:
+            raise RlvrError(f"--variant {text!r}: {error}; give NAME [KEY=VALUE ...]") from None
+        if RUN_NAME.fullmatch(name) is None or "=" in name:
+            raise RlvrError(
+                f"--variant {text!r}: {name!r} is no name for it; begin with one of letters, digits and . _ + @ -"
+            )
+        if odd := [word for word in own if "=" not in word]:
+            raise RlvrError(f"--variant {text!r}: {odd[0]!r} is not KEY=VALUE; after the name come settings only")
+        if name in (recipe.name for recipe in recipes):
+            raise RlvrError(f"--variant {text!r}: there is a variant {name} already; give each a name of its own")
+        recipes.append(Recipe(name=name, config=config, overrides=(*overrides, *own)))
+    return recipes
 
 
 def check_differences(configs: Mapping[str, Mapping[str, Any]], comparing: Sequence[str]) -> list[Difference]:
@@ -52,27 +90,24 @@ def variants_of_folders(paths: Sequence[Path]) -> list[Variant]:
 
 
 def train_variants(
-    configs: Sequence[Path], overrides: Sequence[str], seeds: int, output: Path, comparing: Sequence[str], *, jobs: int = 1
+    recipes: Sequence[Recipe], seeds: int, output: Path, comparing: Sequence[str], *, jobs: int = 1
 ) -> list[Variant]:
-    """Trains every config with every seed into `output`, goes on with what was cut off, and keeps what is finished.
+    """Trains every recipe with every seed into `output`, goes on with what was cut off, and keeps what is finished.
 
     Seeds are the config's own and the ones after it. Raises `RlvrError` where the configs are not comparable or a run fails.
     """
-    names = _distinct([path.stem for path in configs])
-    loaded = {name: load_config(path, overrides) for name, path in zip(names, configs, strict=True)}
+    loaded = {recipe.name: load_config(recipe.config, recipe.overrides) for recipe in recipes}
     check_differences({name: resolved(config) for name, config in loaded.items()}, comparing)
     if lacking := [name for name, config in loaded.items() if config.eval is None]:
         raise RlvrError(f"{', '.join(lacking)}: a comparison needs an eval section, or nothing says which policy is better")
     first = {config.seed for config in loaded.values()}
     if len(first) > 1:
         raise RlvrError(f"the configs start from different seeds ({sorted(first)}): give seed=0 on the command line")
-    plan = [
-        (path, name, seed)
-        for seed in range(min(first), min(first) + seeds)
-        for name, path in zip(names, configs, strict=True)
-    ]  # one seed of every variant after the other, so that an interrupted comparison is a fair one
+    numbers = range(min(first), min(first) + seeds)
+    # One seed of every variant after the other, so that an interrupted comparison is a fair one.
+    plan = [(recipe, seed) for seed in numbers for recipe in recipes]
     with ThreadPoolExecutor(max_workers=jobs) as workers:
-        running = [workers.submit(_train, path, overrides, output, f"{name}-{seed}", seed) for path, name, seed in plan]
+        running = [workers.submit(_train, recipe, output, seed) for recipe, seed in plan]
         try:
             for run in running:
                 run.result()
@@ -80,23 +115,24 @@ def train_variants(
             workers.shutdown(wait=True, cancel_futures=True)
             raise
     return [
-        Variant(name=name, runs=tuple(read_run(output / f"{name}-{seed}") for _, other, seed in plan if other == name))
-        for name in names
+        Variant(name=recipe.name, runs=tuple(read_run(output / f"{recipe.name}-{seed}") for seed in numbers))
+        for recipe in recipes
     ]
 
 
-def _train(config: Path, overrides: Sequence[str], output: Path, name: str, seed: int) -> None:
+def _train(recipe: Recipe, output: Path, seed: int) -> None:
     """One run in a process of its own: an engine cannot be started twice in one."""
-    settings = [*overrides, f"seed={seed}", f"output_dir={output}", f"run_name={name}"]
+    name = f"{recipe.name}-{seed}"
+    settings = [*recipe.overrides, f"seed={seed}", f"output_dir={output}", f"run_name={name}"]
     folder = output / name
     started = (folder / CONFIG).is_file()
     if started:
-        check_same_run(folder, resolved(load_config(config, settings)))
+        check_same_run(folder, resolved(load_config(recipe.config, settings)))
     if started and (folder / SUMMARY).is_file():
         return
-    command = [sys.executable, "-m", "rlvr.cli", "train", str(config), *settings, *(["--resume"] if started else [])]
+    command = [sys.executable, "-m", "rlvr.cli", "train", str(recipe.config), *settings]
     # Waited for in a thread, so that Ctrl-C, which reaches the run as well, leaves it the time to save its state.
-    code = subprocess.Popen(command, env=os.environ).wait()  # noqa: S603 - our own interpreter and arguments
+    code = subprocess.Popen([*command, *(["--resume"] if started else [])], env=os.environ).wait()  # noqa: S603 - ours
     if code == 130:
         raise KeyboardInterrupt
     if code != 0:

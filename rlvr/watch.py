@@ -16,7 +16,7 @@ from rich.text import Text
 
 from rlvr.alarms import ringing
 from rlvr.printable import visible
-from rlvr.progress import fine_print, headline, split_bar, time_split
+from rlvr.progress import STEPS_IN_ETA, clock, fine_print, headline, split_bar, time_split
 from rlvr.run_record import STEP_MARK, RunRecord, alarm_window, read_run
 
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -30,6 +30,7 @@ CURVES = (
     ("zero variance", "groups/zero_variance"),
     ("engine gap", "engine_gap"),
 )
+MOST_REASONS = 5
 STALE_STEPS = 5  # a run that says nothing for so many of its steps is pointed out
 
 
@@ -55,20 +56,25 @@ def view(run: RunRecord, now: float) -> RenderableType:
     steps = run.steps(stages[-1])
     latest = steps[-1]
     numbers = {name: value for name, value in latest.items() if isinstance(value, float)}
-    rows: list[RenderableType] = [_title(run, stages[-1], latest, now), Text("   ".join(headline(numbers)))]
+    rows: list[RenderableType] = [_title(run, stages[-1], steps, now), Text("   ".join(headline(numbers)))]
     if split := time_split(numbers):
         rows.append(split_bar(split, numbers.get(STEP_MARK)))
     rows.append(Text("   ".join(fine_print(numbers)), style="bright_black"))
     rows.append(_curves(steps))
+    if reasons := _reasons(latest):
+        rows.append(Text(f"reasons   {reasons}"))
     if run.held_out:
-        rows.append(Text("held-out  " + "   ".join(f"{h.label} {100 * h.value:.1f} %" for h in run.held_out[-6:])))
+        last = run.held_out[-1]
+        shown = "   ".join(f"{h.label} {100 * h.value:.1f} %" for h in run.held_out[-6:])
+        rows.append(Text(f"held-out  {shown} [{100 * last.low:.1f}, {100 * last.high:.1f}]"))
     rows += [Text(f"▲ {visible(str(alarm), 600)}", style="red") for alarm in ringing(run.metrics, alarm_window(run))]
     if diagnosis := latest.get("diagnosis"):
         rows.append(Text(f"▸ {visible(str(diagnosis), 600)}", style="yellow"))
     return Panel(Group(*rows), title=Text(visible(run.name, 100)), title_align="left")
 
 
-def _title(run: RunRecord, stage: str, latest: Any, now: float) -> Text:
+def _title(run: RunRecord, stage: str, steps: Sequence[Any], now: float) -> Text:
+    latest = steps[-1]
     total = (run.config.get(stage) or {}).get("steps")
     text = Text(f"{stage} {latest['step']}{f'/{total}' if total else ''}", style="bold")
     if run.summary is not None:
@@ -78,7 +84,16 @@ def _title(run: RunRecord, stage: str, latest: Any, now: float) -> Text:
     text.append(f"   last step {silent:.0f} s ago")
     if silent > max(60.0, STALE_STEPS * usual):
         text.append("   nothing for a long time: evaluating, or stopped?", style="yellow")
+    elif total and total > latest["step"]:
+        recent = [record[STEP_MARK] for record in steps[-STEPS_IN_ETA:]]
+        text.append(f"   about {clock((total - latest['step']) * sum(recent) / len(recent))} of {stage} left")
     return text
+
+
+def _reasons(latest: Any) -> str:
+    """What verifiers said of the last step, the most frequent first."""
+    found = sorted(((v, k.removeprefix("reasons/")) for k, v in latest.items() if k.startswith("reasons/") and v > 0), reverse=True)
+    return "   ".join(f"{visible(name, 40)} {100 * share:.0f} %" for share, name in found[:MOST_REASONS])
 
 
 def _curves(steps: Sequence[Any]) -> Table:

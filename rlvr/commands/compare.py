@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from rlvr.comparison import TRACKED, Comparison, VariantResult, compare_runs
+from rlvr.comparison import TRACKED, Comparison, CurvePoint, Variant, VariantResult, compare_runs
 from rlvr.errors import RlvrError
+from rlvr.origins import origin, unlike
+from rlvr.redaction import Redactor
 from rlvr.report.page import write_report
 from rlvr.report.tables import Difference
-from rlvr.run_folder import write_atomically
-from rlvr.variants import check_differences, train_variants, variants_of_folders
+from rlvr.run_folder import write_atomically, writing
+from rlvr.variants import (
+    Recipe,
+    check_differences,
+    recipes_of_configs,
+    recipes_of_words,
+    train_variants,
+    variants_of_folders,
+)
+
+WHAT_TO_GIVE = (
+    "rlvr compare: give two or more configs, one config with --variant twice or more, or two or more finished run folders; "
+    "not a mixture"
+)
 
 
 def compare_words(
@@ -26,36 +42,59 @@ def compare_words(
     output: Path | None,
     target: float | None,
     jobs: int,
+    variants: Sequence[str] = (),
+    baseline: str | None = None,
 ) -> Comparison:
     """Runs the comparison, prints it, and writes comparison.json, comparison.md and report.html to `output`."""
     overrides = [word for word in words if "=" in word and not Path(word).exists()]
     paths = [Path(word) for word in words if word not in overrides]
-    folders = [path for path in paths if path.is_dir()]
-    if len(paths) < 2 or (folders and len(folders) < len(paths)):
-        raise RlvrError("rlvr compare: give two or more configs, or two or more finished run folders, not a mixture")
-    if folders:
-        if overrides:
-            raise RlvrError(f"{overrides[0]}: finished runs cannot be changed; settings are for configs")
-        variants = variants_of_folders(folders)
+    if any(path.is_dir() for path in paths):
+        compared = _finished(paths, overrides, variants)
         where = output or Path()
     else:
-        where = output or Path("runs") / f"compare-{'-vs-'.join(path.stem for path in paths)}"
+        recipes = _recipes(paths, overrides, variants)
+        where = output or Path("runs") / f"compare-{paths[0].stem if variants else '-vs-'.join(r.name for r in recipes)}"
+        if baseline is not None and baseline not in (recipe.name for recipe in recipes):
+            raise RlvrError(f"--baseline {baseline}: the variants are {', '.join(recipe.name for recipe in recipes)}")
         try:
-            variants = train_variants(paths, overrides, seeds, where, comparing, jobs=jobs)
+            compared = train_variants(recipes, seeds, where, comparing, jobs=jobs)
         except KeyboardInterrupt:
             console.print("each run keeps what it saved; the same command goes on from there", markup=False)
             raise
-    differences = check_differences({v.name: v.runs[0].config for v in variants}, comparing) if len(variants) > 1 else []
-    result = compare_runs(variants, target)
-    where.mkdir(parents=True, exist_ok=True)
+    differences = check_differences({v.name: v.runs[0].config for v in compared}, comparing) if len(compared) > 1 else []
+    result = compare_runs(compared, target, baseline)
+    runs = [run for variant in compared for run in variant.runs]
+    command = shlex.join(["rlvr", *Redactor().command_line(sys.argv[1:])])
+    warnings = unlike(runs)
+    with writing("the comparison", where):
+        where.mkdir(parents=True, exist_ok=True)
     write_atomically(where / "comparison.json", json.dumps(result.to_json(), indent=2) + "\n")
-    write_atomically(where / "comparison.md", markdown(result, differences))
+    write_atomically(where / "comparison.md", markdown(result, differences, f"`{command}`, {origin(runs)}.", warnings))
     show(console, result, differences)
-    runs = [run.path for variant in variants for run in variant.runs]
-    colours = [number for number, variant in enumerate(variants) for _ in variant.runs]
-    written = write_report(runs, where / "report.html", comparison=result, colours=colours)
+    for sentence in warnings:
+        console.print(sentence, markup=False, highlight=False, style="yellow")
+    groups = [(variant.name, len(variant.runs)) for variant in compared]
+    written = write_report([run.path for run in runs], where / "report.html", comparison=result, variants=groups)
     console.print(f"written to {where}: comparison.json, comparison.md, {written.path.name}", markup=False, soft_wrap=True)
     return result
+
+
+def _finished(paths: Sequence[Path], overrides: Sequence[str], variants: Sequence[str]) -> list[Variant]:
+    if len(paths) < 2 or not all(path.is_dir() for path in paths):
+        raise RlvrError(WHAT_TO_GIVE)
+    if overrides or variants:
+        raise RlvrError(f"{[*overrides, *variants][0]}: finished runs cannot be changed; settings are for configs")
+    return variants_of_folders(paths)
+
+
+def _recipes(paths: Sequence[Path], overrides: Sequence[str], variants: Sequence[str]) -> list[Recipe]:
+    if not variants:
+        if len(paths) < 2:
+            raise RlvrError(WHAT_TO_GIVE)
+        return recipes_of_configs(paths, overrides)
+    if len(paths) != 1 or len(variants) < 2:
+        raise RlvrError("--variant: give one config and two or more variants of it; several configs are variants already")
+    return recipes_of_words(paths[0], overrides, variants)
 
 
 def show(console: Console, result: Comparison, differences: Sequence[Difference]) -> None:
@@ -88,34 +127,29 @@ HEADINGS = (
 
 
 def cells(variant: VariantResult) -> list[str]:
-    reached = [tokens for tokens in variant.tokens_to_target if tokens is not None]
-    cost = f"{sum(reached) / len(reached):,.0f}" if reached else "not reached"
-    if reached and len(reached) < len(variant.tokens_to_target):
-        cost += f" ({len(reached)} of {len(variant.tokens_to_target)} seeds)"
     return [
         variant.name,
         variant.accuracy.as_percent(),
         ", ".join(f"{100 * value:.1f}" for value in variant.per_seed),
         f"{variant.tokens:,.0f}",
         f"{variant.minutes:.1f}",
-        cost,
+        variant.cost,
         f"{100 * variant.tracked['waste']:.0f} %" if "waste" in variant.tracked else "-",
     ]
 
 
-def markdown(result: Comparison, differences: Sequence[Difference]) -> str:
-    """The comparison as a page for docs and issues."""
-    lines = ["# " + " against ".join(variant.name for variant in result.variants), ""]
+def markdown(result: Comparison, differences: Sequence[Difference], made: str, unlike_made: Sequence[str]) -> str:
+    """The comparison as a page for docs and issues; `made` says by which command and on what machine."""
+    lines = ["# " + " against ".join(variant.name for variant in result.variants), "", made, ""]
     lines += [pair.verdict + "\n" for pair in result.pairs]
+    lines += [sentence + "\n" for sentence in unlike_made]
     lines += _table(
         [heading.format(target=100 * result.target) for heading in HEADINGS], [cells(v) for v in result.variants]
     )
-    labels = [label for label, *_ in result.variants[0].curve]
-    rows = [
-        [v.name, *(f"{100 * value:.1f} ({tokens:,.0f} tokens, {minutes:.1f} min)" for _, value, tokens, minutes in v.curve)]
-        for v in result.variants
-    ]
-    lines += ["", "Held-out accuracy on the way, mean over seeds:", "", *_table(["variant", *labels], rows)]
+    labels = [point.label for point in result.variants[0].curve]
+    rows = [[v.name, *(_point(point, len(v.seeds)) for point in v.curve)] for v in result.variants]
+    lines += ["", "Held-out accuracy on the way, mean over seeds (lowest to highest seed):", ""]
+    lines += _table(["variant", *labels], rows)
     keys = [key for key in TRACKED if any(key in v.tracked for v in result.variants)]
     rows = [[TRACKED[key][1], *(f"{v.tracked.get(key, float('nan')):.4g}" for v in result.variants)] for key in keys]
     lines += ["", "Means over steps and seeds:", "", *_table(["", *(v.name for v in result.variants)], rows)]
@@ -133,6 +167,11 @@ def markdown(result: Comparison, differences: Sequence[Difference]) -> str:
     if rows:
         lines += ["", "What differs between the configs:", "", *_table(["key", *(v.name for v in result.variants)], rows)]
     return "\n".join(lines) + "\n"
+
+
+def _point(point: CurvePoint, seeds: int) -> str:
+    band = f" ({100 * point.lowest:.1f} to {100 * point.highest:.1f})" if seeds > 1 else ""
+    return f"{100 * point.accuracy:.1f}{band}; {point.tokens:,.0f} tokens, {point.minutes:.1f} min"
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -43,6 +43,13 @@ def compare(
         list[str],
         typer.Argument(metavar="(CONFIG... | RUN...) [KEY=VALUE]...", help="Configs to train, or finished run folders."),
     ],
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'NAME [KEY=VALUE]...'", help="A variant of the one config given; twice or more."),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Test every variant against this one only. Default: all pairs.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each config, with its seed and the ones after it.", min=1)] = 3,
     comparing: Annotated[
         list[str] | None, typer.Option(help="Config key that is compared; may be repeated. Default: rl.algorithm.")
@@ -55,7 +62,15 @@ def compare(
     from rlvr.commands.compare import compare_words
 
     compare_words(
-        words, console, seeds=seeds, comparing=comparing or ["rl.algorithm"], output=output, target=target, jobs=jobs
+        words,
+        console,
+        seeds=seeds,
+        comparing=comparing or ["rl.algorithm"],
+        output=output,
+        target=target,
+        jobs=jobs,
+        variants=variant or (),
+        baseline=baseline,
     )
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rlvr.config.schema import EngineConfig
 from rlvr.engines import vllm_environment
 from rlvr.engines.feed import RequestFeed
+from rlvr.engines.lora_room import room_for
 from rlvr.engines.protocol import NO_POLICY, Generation, GenerationRequest, PolicySnapshot
 from rlvr.engines.requests import check_requests, check_sequences
 from rlvr.errors import RlvrError
@@ -32,7 +33,6 @@ Weights = Literal["policy", "base"]
 
 ADAPTER_NAME = "policy"
 ADAPTER_ID = 1
-LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # those vLLM reserves room for
 
 
 class VllmEngine:
@@ -73,7 +73,7 @@ class VllmEngine:
             self._lora_modules = list(target_modules)
             if target_modules == "all-linear":
                 self._lora_modules = vllm_environment.linear_layer_names(model_path, revision)
-            adapters = vllm_environment.AdapterRoom(_room_for(max_lora_rank), self._lora_modules)
+            adapters = vllm_environment.AdapterRoom(room_for(max_lora_rank), self._lora_modules)
         self._on_cuda, self._llm = vllm_environment.start(
             model_path, config, dtype=dtype, adapters=adapters, seed=seed, revision=revision
         )
@@ -268,14 +268,6 @@ def _to_generation(index: int, output: RequestOutput, version: int) -> Generatio
         finish_reason={"stop": "stop", "length": "length"}.get(completion.finish_reason or "", "abort"),  # type: ignore[arg-type]
         policy_version=version,
     )
-
-
-def _room_for(rank: int) -> int:
-    """The smallest rank vLLM reserves room for that holds `rank`."""
-    fitting = [r for r in LORA_RANKS if r >= rank]
-    if not fitting:
-        raise RlvrError(f"adapter.rank={rank}: vLLM holds adapters of rank {LORA_RANKS[-1]} at most; use engine.kind=hf")
-    return fitting[0]
 
 
 def _check_adapter_folder(snapshot: PolicySnapshot, max_rank: int, modules: Sequence[str]) -> None:

@@ -236,7 +236,7 @@ async function groupColumn(browser, key, mode) {
     element("h3", {}, browser.place(rows[0]), element("small", {}, ` ${passed} of ${rows.length} passed · ${names.source[c.source[rows[0]]]}${group.verifier ? ` · ${group.verifier}` : ""}`)),
     element("details", { open: true }, element("summary", {}, "Prompt"), ...messages(group.prompt)),
     element("p", { class: "gold" }, element("b", {}, "gold "), plainText(group.answer || "-")),
-    ...rows.map((i) => completion(browser, i, group.rows[c.row[i]], mode)));
+    ...rows.map((i) => completion(browser, i, group.rows[c.row[i]], mode, group.answer)));
 }
 
 function messages(prompt) {
@@ -245,7 +245,7 @@ function messages(prompt) {
   return parsed.map((message) => element("div", { class: "message" }, element("b", {}, String(message.role)), plainText(typeof message.content === "string" ? message.content : JSON.stringify(message.content ?? message, null, 1))));
 }
 
-function completion(browser, i, row, mode) {
+function completion(browser, i, row, mode, answer) {
   const { c, names } = browser;
   const facts = [`#${c.sample[i]}`, `score ${shortNumber(c.score[i])}`, c.reward[i] === null ? "not trained on" : `reward ${shortNumber(c.reward[i])}`, c.advantage[i] === null ? null : `advantage ${c.advantage[i].toFixed(2)}`,
     `${c.tokens[i]} tokens`, `ended by ${names.finish[c.finish[i]]}`, `policy ${row.version}`].filter(Boolean).join(" · ");
@@ -253,7 +253,7 @@ function completion(browser, i, row, mode) {
   return element("article", { class: `completion ${tone} ${i === opened.marked ? "marked" : ""}` },
     element("p", { class: "facts" }, verdict(c.passed[i], names.reason[c.reason[i]]), element("small", {}, ` ${facts}`)),
     colouredText(row, mode, c.advantage[i]),
-    row.parsed ? element("p", { class: "said" }, element("b", {}, "read as "), plainText(row.parsed)) : null,
+    (!c.passed[i] && differenceFrom(answer, row.parsed)) || (row.parsed ? element("p", { class: "said" }, element("b", {}, "read as "), plainText(row.parsed)) : null),
     row.explanation ? element("p", { class: "said" }, element("b", {}, "verifier "), plainText(row.explanation)) : null);
 }
 

@@ -26,6 +26,8 @@ class Curves {
     this.hidden = new Set();
     this.axis = "step";
     this.smooth = false;
+    // Runs of one variant differ in their seed: one line for all of them, in a band from the lowest to the highest.
+    this.overSeeds = data.variants.some((variant, number) => data.runs.filter((run) => run.variant === number).length > 1);
     this.cursor = null;
     this.seen = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
@@ -41,6 +43,9 @@ class Curves {
     axis.addEventListener("change", () => { this.axis = axis.value; this.redraw(); });
     const smooth = byId("smooth");
     smooth.addEventListener("change", () => { this.smooth = smooth.checked; this.redraw(); });
+    const seeds = byId("seeds");
+    byId("seeds-choice").hidden = !this.overSeeds;
+    seeds.addEventListener("change", () => { this.overSeeds = seeds.value === "mean"; this.legend(); this.redraw(); });
     if (this.data.runs.length > 1) this.legend();
     if (this.data.runs.some((run) => run.heldOut.length)) this.addCard(this.heldOutChart(), byId("charts"));
     for (const chart of this.data.charts) this.addCard(chart, byId(chart.more ? "charts-more" : "charts"));
@@ -49,18 +54,22 @@ class Curves {
   }
 
   legend() {
-    const line = byId("legend");
-    this.data.runs.forEach((run, number) => {
-      const box = element("input", { type: "checkbox", checked: true, onchange: () => {
-        if (box.checked) this.hidden.delete(number); else this.hidden.add(number);
+    const runs = this.data.runs.map((run, number) => ({ name: run.name, colour: run.colour, numbers: [number] }));
+    const variants = this.data.variants.map((name, variant) => {
+      const numbers = runs.flatMap((_, number) => (this.data.runs[number].variant === variant ? [number] : []));
+      return { name, colour: runs[numbers[0]].colour, numbers };
+    });
+    byId("legend").replaceChildren(...(this.overSeeds ? variants : runs).map(({ name, colour, numbers }) => {
+      const box = element("input", { type: "checkbox", checked: !numbers.every((number) => this.hidden.has(number)), onchange: () => {
+        for (const number of numbers) if (box.checked) this.hidden.delete(number); else this.hidden.add(number);
         this.redraw();
       } });
-      line.append(element("label", {}, box, element("i", { class: `swatch run-${run.colour % RUN_COLORS}` }), run.name));
-    });
+      return element("label", {}, box, element("i", { class: `swatch run-${colour % RUN_COLORS}` }), name);
+    }));
   }
 
   heldOutChart() {
-    return { title: "Held-out accuracy", unit: "%", note: "Bars are 95 % intervals over tasks.", heldOut: true, stacked: false, metrics: [], stage: "" };
+    return { title: "Held-out accuracy", unit: "%", note: "Bars are 95 % intervals over tasks; a band reaches from the lowest to the highest seed.", heldOut: true, stacked: false, metrics: [], stage: "" };
   }
 
   addCard(chart, where) {
@@ -104,7 +113,7 @@ class Curves {
         names.forEach((name, which) => {
           const points = run.heldOut.filter((point) => point.name === name && (point.stage === "rl" || this.axis !== "step" || point === lastBefore(run.heldOut, name)));
           if (!points.length) return;
-          found.push({ name: this.nameOf(run, names.length > 1 ? name : ""), x: points.map((p) => (p.stage === "rl" || this.axis !== "step" ? p[this.axis] : 0)), y: points.map((p) => scale * p.value),
+          found.push({ name: this.nameOf(run, names.length > 1 ? name : ""), variant: run.variant, kind: name, keys: points.map((p) => p.label), x: points.map((p) => (p.stage === "rl" || this.axis !== "step" ? p[this.axis] : 0)), y: points.map((p) => scale * p.value),
             low: points.map((p) => scale * p.low), high: points.map((p) => scale * p.high), labels: points.map((p) => p.label), color: color(`run-${run.colour % RUN_COLORS}`), dash: SERIES_DASHES[which % 4] });
         });
         return;
@@ -115,11 +124,30 @@ class Curves {
       metrics.forEach((name) => {
         const position = chart.metrics.indexOf(name);
         const y = stage.metrics[name].map((value) => (value === null ? (name.startsWith("reasons/") ? 0 : null) : scale * value));
-        found.push({ name: this.nameOf(run, metrics.length > 1 ? shortName(name, chart) : ""), x: stage[this.axis], y: this.smooth && !(alone && chart.stacked) ? smoothed(y) : y,
+        found.push({ name: this.nameOf(run, metrics.length > 1 ? shortName(name, chart) : ""), variant: run.variant, kind: name, keys: stage.step, x: stage[this.axis], y: this.smooth && !(alone && chart.stacked) ? smoothed(y) : y,
           color: color(`run-${(alone ? position : run.colour) % RUN_COLORS}`), dash: "solid" });
       });
     });
-    return found;
+    return this.overSeeds ? this.meansOf(found) : found;
+  }
+
+  // One series for all runs of a variant: means at the steps (evaluations) that all of them have, and the band they lie in.
+  meansOf(found) {
+    const groups = new Map();
+    for (const series of found) {
+      const key = `${series.variant}/${series.kind}`;
+      if (groups.has(key)) groups.get(key).push(series); else groups.set(key, [series]);
+    }
+    return [...groups.values()].map((members) => {
+      const name = this.data.variants[members[0].variant];
+      if (members.length === 1) return { ...members[0], name };
+      const places = members.map((member) => new Map(member.keys.map((key, i) => [key, i])));
+      const common = members[0].keys.filter((key) => places.every((place, m) => place.has(key) && members[m].y[place.get(key)] !== null));
+      const at = (field) => common.map((key) => members.map((member, m) => member[field][places[m].get(key)]));
+      const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+      const y = at("y");
+      return { ...members[0], name, band: true, x: at("x").map(mean), y: y.map(mean), low: y.map((v) => Math.min(...v)), high: y.map((v) => Math.max(...v)), labels: members[0].labels && common };
+    });
   }
 
   nameOf(run, series) {
@@ -133,13 +161,13 @@ class Curves {
     const series = this.seriesOf(card);
     card.series = series;
     const stacked = card.chart.stacked && this.data.runs.length === 1;
-    const traces = series.map((s) => ({
-      type: "scatter", mode: s.x.length < 40 || s.low ? "lines+markers" : "lines", x: s.x, y: s.y, hoverinfo: "none", connectgaps: true,
-      line: { color: s.color, width: 1.8, dash: s.dash }, marker: { size: s.low ? 6 : 3.5, color: s.color },
+    const traces = series.flatMap((s) => [...bandOf(s), {
+      type: "scatter", mode: s.x.length < 40 || hasBars(s) ? "lines+markers" : "lines", x: s.x, y: s.y, hoverinfo: "none", connectgaps: true,
+      line: { color: s.color, width: 1.8, dash: s.dash }, marker: { size: s.labels ? 6 : 3.5, color: s.color },
       ...(stacked ? { stackgroup: "one", mode: "lines", line: { width: 0.5, color: s.color } } : {}),
-      ...(s.low ? { error_y: { type: "data", symmetric: false, array: s.high.map((h, i) => h - s.y[i]), arrayminus: s.y.map((y, i) => y - s.low[i]), color: s.color, thickness: 1, width: 3 } } : {}),
-    }));
-    await plotly.react(card.plot, traces, layout(AXIS_TITLES[this.axis]), { displayModeBar: false, responsive: true });
+      ...(hasBars(s) ? { error_y: { type: "data", symmetric: false, array: s.high.map((h, i) => h - s.y[i]), arrayminus: s.y.map((y, i) => y - s.low[i]), color: s.color, thickness: 1, width: 3 } } : {}),
+    }]);
+    await plotly.react(card.plot, traces, layout(AXIS_TITLES[this.axis], {}, traces.every((trace) => trace.y.every((value) => value === null || value >= 0)) ? "nonnegative" : "normal"), { displayModeBar: false, responsive: true });
     if (!card.bound) {
       card.bound = true;
       card.plot.on("plotly_hover", (event) => this.point(event.xvals[0]));
@@ -171,10 +199,20 @@ class Curves {
     if (inside) card.line.style.left = `${axis._offset + axis.d2p(this.cursor)}px`;
     card.readout.replaceChildren(...card.series.map((s) => {
       const i = this.cursor === null ? lastIndex(s.y) : nearest(s.x, this.cursor);
-      const range = s.low && i >= 0 ? ` [${shortNumber(s.low[i])}, ${shortNumber(s.high[i])}] ${s.labels[i]}` : "";
+      const [low, high] = s.low && i >= 0 ? [shortNumber(s.low[i]), shortNumber(s.high[i])] : [];
+      const label = s.labels && i >= 0 ? ` ${s.labels[i]}` : "";
+      const range = low === undefined ? "" : s.band ? (low === high ? label : ` ${low} to ${high}${label}`) : ` [${low}, ${high}]${label}`;
       return element("span", {}, element("i", { class: "swatch", style: `background:${s.color}` }), s.name ? `${s.name} ` : "", element("b", {}, i < 0 ? "-" : shortNumber(s.y[i])), element("small", {}, range));
     }), this.cursor === null ? "" : element("span", { class: "at" }, `at ${AXIS_TITLES[this.axis]} ${shortNumber(this.cursor)}`));
   }
+}
+
+const hasBars = (series) => series.low && !series.band; // an interval; the band of seeds is drawn as an area
+
+function bandOf({ band, x, low, high, color: ink }) {
+  if (!band) return [];
+  const edge = { type: "scatter", mode: "lines", x, line: { width: 0, color: ink }, hoverinfo: "skip" };
+  return [{ ...edge, y: low }, { ...edge, y: high, fill: "tonexty", fillcolor: `${ink}2e` }];
 }
 
 function lastBefore(points, name) {
@@ -186,7 +224,7 @@ function shortName(name, chart) {
   return (family ? name.split("/").slice(1).join("/") : name) || name;
 }
 
-function layout(title, extra) {
+function layout(title, extra, rangemode = "normal") {
   const ink = color("ink-soft");
   const grid = color("line");
   const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, tickfont: { color: ink, size: 11 }, automargin: true };
@@ -194,7 +232,7 @@ function layout(title, extra) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "inherit", color: ink, size: 11 }, showlegend: false,
     margin: { l: 40, r: 10, t: 6, b: 34 }, hovermode: "x", hoverdistance: -1, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     xaxis: { ...axis, title: { text: title, font: { size: 11, color: ink }, standoff: 6 }, showgrid: false },
-    yaxis: { ...axis, fixedrange: true, nticks: 5 }, ...extra,
+    yaxis: { ...axis, fixedrange: true, nticks: 5, rangemode }, ...extra,
   };
 }
 

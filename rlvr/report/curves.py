@@ -63,15 +63,25 @@ CHARTS = (
 )
 
 
-def curves(runs: Sequence[RunRecord], colours: Sequence[int]) -> dict[str, Any]:
-    """Plain data for the page: charts with the metrics they have, and each run's colour and columns by stage."""
+def curves(runs: Sequence[RunRecord], variants: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Plain data for the page: charts with the metrics they have, and each run's colour, variant and columns by stage.
+
+    `variants`: name and number of runs of each, in the order of `runs`; runs of one variant differ in their seed and share its colour.
+    """
     stages = list(dict.fromkeys(stage for run in runs for stage in run.stages))
-    data = [{**_columns(run), "colour": colour} for run, colour in zip(runs, colours, strict=True)]
+    numbers = variant_numbers(variants)
+    data = [{**_columns(run), "colour": number, "variant": number} for run, number in zip(runs, numbers, strict=True)]
     return {
+        "variants": [name for name, _ in variants],
         "charts": [chart for stage in reversed(stages) for chart in _charts_of(stage, data)],
         "runs": data,
         "phases": ["rollout", "wasted", "verify", "update", "sync", "other"],
     }
+
+
+def variant_numbers(variants: Sequence[tuple[str, int]]) -> list[int]:
+    """Of each run, the number of its variant."""
+    return [number for number, (_, count) in enumerate(variants) for _ in range(count)]
 
 
 def _charts_of(stage: str, data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -21,13 +21,13 @@ from rlvr.alarms import first_alarms
 from rlvr.comparison import Comparison
 from rlvr.errors import RlvrError
 from rlvr.report import narrative, tables
-from rlvr.report.curves import curves
+from rlvr.report.curves import curves, variant_numbers
 from rlvr.report.rollouts import PackedRollouts, pack_rollouts
 from rlvr.run_folder import write_atomically
 from rlvr.run_record import RunRecord, alarm_window, read_runs
 
 HERE = Path(__file__).parent
-SCRIPTS = ("unpack.js", "theme.js", "curves.js", "tokens.js", "browser.js", "main.js")
+SCRIPTS = ("unpack.js", "theme.js", "curves.js", "tokens.js", "difference.js", "browser.js", "main.js")
 LARGEST_FILE_MB = 25.0
 COLOURS = 8  # of runs, in page.css
 FIXED_BYTES = 600_000  # page, styles, scripts, tables; the library and the rollouts are counted as they are
@@ -48,9 +48,9 @@ def write_report(
     *,
     max_mb: float = LARGEST_FILE_MB,
     comparison: Comparison | None = None,
-    colours: Sequence[int] | None = None,
+    variants: Sequence[tuple[str, int]] | None = None,
 ) -> Written:
-    """Writes one HTML file about the runs; `colours` gives runs of one variant the same colour.
+    """Writes one HTML file about the runs; `variants` (name, number of runs) are drawn as one curve each, in the band of their seeds.
 
     Raises `RlvrError` where a folder is no run or the budget is too small.
     """
@@ -60,7 +60,7 @@ def write_report(
     if budget < 100_000:
         raise RlvrError(f"--max-mb {max_mb:g} leaves no room for rollouts; the page itself needs about 3 MB")
     rollouts = pack_rollouts(runs, budget)
-    text = render(runs, rollouts, library, comparison, colours or range(len(runs)))
+    text = render(runs, rollouts, library, comparison, variants or [(run.name, 1) for run in runs])
     write_atomically(output, text)
     return Written(path=output, bytes=output.stat().st_size, rollouts=rollouts)
 
@@ -70,7 +70,7 @@ def render(
     rollouts: PackedRollouts,
     library: str,
     comparison: Comparison | None,
-    colours: Sequence[int],
+    variants: Sequence[tuple[str, int]],
 ) -> str:
     """The page's text; `library` is the packed chart library."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -82,14 +82,14 @@ def render(
     script = _script()
     scores, reasons = tables.score_tables(runs)
     return environment.get_template("page.html").render(
-        title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs",
+        title=_title(runs, comparison),
         policy=_content_policy(script, _plotly()),
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         script=script,
         library=library,
-        data=_pack(json.dumps(curves(runs, colours), allow_nan=False, separators=(",", ":"))),
+        data=_pack(json.dumps(curves(runs, variants), allow_nan=False, separators=(",", ":"))),
         rollouts=rollouts,
-        runs=[_overview(run) | {"colour": colour % COLOURS} for run, colour in zip(runs, colours, strict=True)],
+        runs=[_overview(run) | {"colour": n % COLOURS} for run, n in zip(runs, variant_numbers(variants), strict=True)],
         comparison=comparison,
         scores=scores,
         reasons=reasons,
@@ -97,6 +97,13 @@ def render(
         version=__version__,
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _title(runs: Sequence[RunRecord], comparison: Comparison | None) -> str:
+    if comparison is not None:
+        names = [variant.name for variant in comparison.variants]
+        return " against ".join(names) if len(names) < 4 else f"{len(names)} variants"
+    return runs[0].name if len(runs) == 1 else f"{len(runs)} runs"
 
 
 def _overview(run: RunRecord) -> dict[str, Any]:

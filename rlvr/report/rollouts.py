@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rlvr.redaction import Redactor
 from rlvr.report.tokens import TokenPieces, token_pieces
 from rlvr.run_record import RolloutFile, RunRecord
 
@@ -120,6 +121,7 @@ class _Packer:
         self.open_bytes = 0
         self.cut_texts = 0
         self.unaligned = 0
+        self.redactor = Redactor()  # what tools said is not in the recorded text, which has been through one
 
     def pack(self, files: Sequence[tuple[int, RolloutFile]], share: float) -> PackedRollouts:
         for run, file in files:
@@ -191,14 +193,15 @@ class _Packer:
                 details[name] = self._text(row[name])
         ids, logprobs, mask = (row[name] or [] for name in ("token_ids", "sampled_logprobs", "loss_mask"))
         pieces = self.pieces[run]
-        if shown is text and not isinstance(pieces, str) and 0 < len(ids) <= MOST_TOKENS and len(logprobs) == len(ids):
-            lengths = pieces.lengths(ids, text)
-            self.unaligned += lengths is None
-            if lengths is not None:
-                details["cuts"] = lengths
-                details["logprobs"] = [_hundredths(value) for value in logprobs]
-                if not all(mask):
-                    details["mask"] = [int(m) for m in mask]
+        if shown is text and not isinstance(pieces, str) and 0 < len(ids) <= MOST_TOKENS and len(logprobs) == len(ids) == len(mask):
+            found = pieces.aligned(ids, mask, text)
+            if found is None or (found[0] != text and self.redactor.text(found[0]) != found[0]):
+                self.unaligned += 1
+                return details
+            details["text"], details["cuts"] = found
+            details["logprobs"] = [_hundredths(value) for value in logprobs]
+            if not all(mask):
+                details["mask"] = [int(m) for m in mask]
         return details
 
     def _add_index(self, run: int, file: RolloutFile, row: dict[str, Any], number: int) -> None:

@@ -59,11 +59,12 @@ function addMore(shown, left, more) {
 }
 
 function colourScale(mode) {
+  const shown = element("span", {}, " · ", element("span", { class: "untrained" }, "faded"), ": shown to the policy, not written by it");
   if (mode === "logprob") {
-    return [element("span", {}, "expected "), ...[0, 1, 2, 3, 4, 5, 6].map((step) => element("span", { class: `key s${step}`, title: step ? `-log p from ${SURPRISE_STEPS[step - 1] / 100}` : "-log p below 0.05" }, step ? `${SURPRISE_STEPS[step - 1] / 100}` : "0")), element("span", {}, " surprising (-log p, nats)")];
+    return [element("span", {}, "expected "), ...[0, 1, 2, 3, 4, 5, 6].map((step) => element("span", { class: `key s${step}`, title: step ? `-log p from ${SURPRISE_STEPS[step - 1] / 100}` : "-log p below 0.05" }, step ? `${SURPRISE_STEPS[step - 1] / 100}` : "0")), element("span", {}, " surprising (-log p, nats)"), shown];
   }
   if (mode === "advantage") {
-    return [element("span", {}, "pushed down "), ...["an3", "an2", "an1"].map((name, i) => element("span", { class: `key ${name}` }, `-${3 - i}`)), element("span", { class: "key" }, "0"), ...["ap1", "ap2", "ap3"].map((name, i) => element("span", { class: `key ${name}` }, `+${i + 1}`)), element("span", {}, " pushed up (advantage)")];
+    return [element("span", {}, "pushed down "), ...["an3", "an2", "an1"].map((name, i) => element("span", { class: `key ${name}` }, `-${3 - i}`)), element("span", { class: "key" }, "0"), ...["ap1", "ap2", "ap3"].map((name, i) => element("span", { class: `key ${name}` }, `+${i + 1}`)), element("span", {}, " pushed up (advantage)"), shown];
   }
   return [];
 }

@@ -29,11 +29,26 @@ class TokenPieces:
         self._added = {i: token.content for i, token in self._tokenizer.get_added_tokens_decoder().items()}
         self._known: dict[int, bytes | None] = {}
 
-    def lengths(self, ids: Sequence[int], text: str) -> list[int] | None:
-        """Length of each token's piece of `text` in UTF-16 units (what JavaScript counts), or None where they do not fit.
+    def aligned(self, ids: Sequence[int], mask: Sequence[bool], text: str) -> tuple[str, list[int]] | None:
+        """The text that all tokens join to, and the length of each one's piece in UTF-16 units (what JavaScript counts).
 
-        A character split over several tokens belongs to the one that completes it.
+        `text` is what was recorded, which in a conversation is what the policy wrote: the tokens whose `mask` is true. What was shown
+        to it between its turns is then part of the answer here. None where the pieces do not join to the recorded text.
         """
+        pieces = self._pieces(ids)
+        if pieces is None:
+            return None
+        joined = "".join(pieces)
+        if joined != text and joined == f" {text}":  # sentencepiece's first word carries a space that decoding strips
+            first = next(i for i, piece in enumerate(pieces) if piece)
+            pieces[first] = pieces[first][1:]
+            joined = text
+        if joined != text and "".join(piece for piece, own in zip(pieces, mask, strict=True) if own) != text:
+            return None
+        return joined, [_utf16_units(piece) for piece in pieces]
+
+    def _pieces(self, ids: Sequence[int]) -> list[str] | None:
+        """Text of each token; a character split over several tokens belongs to the one that completes it. None: an unknown id."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         pieces: list[str] = []
         for i in ids:
@@ -43,12 +58,7 @@ class TokenPieces:
             pieces.append(decoder.decode(piece))
         if pieces:
             pieces[-1] += decoder.decode(b"", final=True)
-        joined = "".join(pieces)
-        if joined != text and joined == f" {text}":  # sentencepiece's first word carries a space that decoding strips
-            first = next(i for i, piece in enumerate(pieces) if piece)
-            pieces[first] = pieces[first][1:]
-            joined = text
-        return [_utf16_units(piece) for piece in pieces] if joined == text else None
+        return pieces
 
     def _bytes(self, i: int) -> bytes | None:
         if i not in self._known:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from rlvr.advantages import is_informative
-from rlvr.alarms import ringing
+from rlvr.alarms import AlarmWatch
 from rlvr.batch import update_batches, with_advantages
 from rlvr.checkpoint import Checkpoint, replace_folder, restore_checkpoint
 from rlvr.collect import Collected, collect
@@ -87,6 +87,7 @@ class RlLoop:
         self.tasks = tasks
         self.evaluate = evaluate
         self.at = Progressed()
+        self.alarms = AlarmWatch(run.config.alarms.window, run.folder.metrics())  # of a resumed run: what it had recorded
         self.learner = Learner(
             run.policy,
             self.config.optimizer,
@@ -178,7 +179,9 @@ class RlLoop:
         every = self.run.config.eval.every if self.run.config.eval else 0
         last = self.at.step == self.config.steps
         if self.evaluate is not None and (last or (every and self.at.step % every == 0)):
-            self._keep_best(await self.evaluate(STAGE, self.at.step))
+            evaluation = await self.evaluate(STAGE, self.at.step)
+            self.alarms.add({"stage": STAGE, "step": self.at.step, "heldout/accuracy": evaluation.accuracy.value})
+            self._keep_best(evaluation)
         if self.at.step % self.run.config.checkpoint.every == 0 or last or self.run.stop.requested:
             self.save()
 
@@ -205,16 +208,14 @@ class RlLoop:
             return self._policy_logprobs(groups)
 
     def _diagnosis(self, metrics: dict[str, float]) -> str | None:
-        """An alarm that rings, or else what stands out in this step."""
-        this_step = {"stage": STAGE, "step": self.at.step, **metrics}
-        alarms = ringing([*self.run.folder.metrics(), this_step], self.run.config.alarms.window)
+        """An alarm that rings with this step, or else what stands out in it."""
+        self.alarms.add({"stage": STAGE, "step": self.at.step, **metrics})
+        alarms = self.alarms.ringing()
         return str(alarms[0]) if alarms else diagnose(metrics, self.run.config, self.at.step)
 
     def _stop_on_alarm(self) -> None:
-        settings = self.run.config.alarms
-        if not settings.stop_on:
-            return
-        stopping = [a for a in ringing(self.run.folder.metrics(), settings.window) if a.name in settings.stop_on]
+        stop_on = self.run.config.alarms.stop_on
+        stopping = [alarm for alarm in self.alarms.ringing() if alarm.name in stop_on]
         if stopping:
             self.save()
             raise RlvrError(

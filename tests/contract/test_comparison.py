@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ from rich.console import Console
 
 from rlvr.commands.compare import compare_words
 from rlvr.comparison import compare_runs
+from rlvr.config.load import load_config
 from rlvr.errors import RlvrError
-from rlvr.variants import check_differences, train_variants, variants_of_folders
+from rlvr.origins import origin, unlike
+from rlvr.variants import check_differences, recipes_of_configs, recipes_of_words, train_variants, variants_of_folders
 from tests.made_runs import made_config, made_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +50,10 @@ def test_a_large_difference_is_told_and_a_small_one_is_not(tmp_path: Path) -> No
     assert told.tasks == 20
     dapo = told.variants[1]
     assert dapo.accuracy.value == pytest.approx(sum(dapo.per_seed) / 3)
-    assert [label for label, *_ in dapo.curve] == ["rl 1", "rl 2"]
+    assert [point.label for point in dapo.curve] == ["rl 1", "rl 2"]
+    last = dapo.curve[-1]
+    assert (last.lowest, last.highest) == (min(dapo.per_seed), max(dapo.per_seed))
+    assert last.accuracy == pytest.approx(sum(dapo.per_seed) / 3)
     assert dapo.tokens == 2 * 640
     assert dapo.tracked["waste"] == pytest.approx(0.25)
     untold = compare_runs(variants_of_folders(runs(tmp_path / "b", {"grpo": 0.5, "dapo": 0.5})))
@@ -66,6 +73,72 @@ def test_several_variants_pay_for_several_comparisons(tmp_path: Path) -> None:
         assert pair.adjusted_p is not None
         assert pair.statistics.p_value is not None
         assert pair.adjusted_p >= pair.statistics.p_value
+
+
+def test_a_baseline_is_tested_against_every_other_and_nothing_else(tmp_path: Path) -> None:
+    variants = variants_of_folders(runs(tmp_path, {"grpo": 0.2, "dapo": 0.5, "rloo": 0.5}))
+    result = compare_runs(variants, baseline="dapo")
+    assert [(pair.baseline, pair.candidate) for pair in result.pairs] == [("dapo", "grpo"), ("dapo", "rloo")]
+    everything = {(pair.baseline, pair.candidate): pair for pair in compare_runs(variants).pairs}
+    apart = result.pairs[0]
+    assert apart.statistics.p_value == everything["grpo", "dapo"].statistics.p_value
+    assert apart.adjusted_p is not None
+    assert apart.adjusted_p <= 2 * (apart.statistics.p_value or 0)  # two tests share the error, not three
+    with pytest.raises(RlvrError, match="--baseline ppo: the variants are grpo, dapo, rloo"):
+        compare_runs(variants, baseline="ppo")
+
+
+def test_variants_of_one_config_are_named_and_overridden() -> None:
+    recipe = ROOT / "configs/ablation_dapo.yaml"
+    words = [
+        "dapo",
+        "no_clip_higher rl.algorithm.clip_high=0.2",
+        "grpo 'rl.algorithm={preset: grpo, kl_coef: 0.1}' rl.steps=7",
+    ]
+    recipes = recipes_of_words(recipe, ["rl.steps=5"], words)
+    configs = {r.name: load_config(r.config, r.overrides) for r in recipes}
+    pieces = {name: config.rl.algorithm for name, config in configs.items() if config.rl is not None}
+    assert {name: (p.preset, p.clip_high, p.kl_coef) for name, p in pieces.items()} == {
+        "dapo": ("dapo", 0.28, 0.0),
+        "no_clip_higher": ("dapo", 0.2, 0.0),
+        "grpo": ("grpo", 0.2, 0.1),
+    }
+    assert [config.rl.steps for config in configs.values() if config.rl is not None] == [5, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        (["", "b"], "'' is no name for it"),
+        (["a 'rl", "b"], "No closing quotation; give NAME"),
+        (["rl.steps=3", "b"], r"'rl\.steps=3' is no name for it"),
+        (["../a", "b"], r"'\.\./a' is no name"),
+        (["a rl.steps", "b"], r"'rl\.steps' is not KEY=VALUE"),
+        (["a", "a rl.steps=3"], "there is a variant a already"),
+    ],
+)
+def test_unclear_variants_are_refused(variants: list[str], said: str) -> None:
+    with pytest.raises(RlvrError, match=said):
+        recipes_of_words(ROOT / "configs/ablation_dapo.yaml", [], variants)
+
+
+def test_what_made_the_runs_is_said_and_where_it_is_not_the_same(tmp_path: Path) -> None:
+    found = [
+        run for variant in variants_of_folders(runs(tmp_path, {"grpo": 0.5, "dapo": 0.5}, seeds=1)) for run in variant.runs
+    ]
+    assert unlike(found) == []
+    git = {"rlvr": {"commit": "1234567890abcdef", "dirty": True}}
+    machine = {"cpu": "Z80", "cores": 1, "gpus": [{"name": "H200"}]}
+    other = dict(found[1].manifest) | {"git": git, "machine": machine, "hashes": {"adapter": "sha256:ff"}}
+    mixed = [found[0], dataclasses.replace(found[1], manifest=other)]
+    told = unlike(mixed)
+    assert [sentence.split(", which")[0].split("same ")[1] for sentence in told] == [
+        "commit",
+        "machine",
+        "adapter to start from",
+    ]
+    assert "1234567890ab with uncommitted changes (dapo-0)" in told[0]
+    assert "1 cores of Z80, H200" in origin(mixed)
 
 
 def test_cost_of_an_accuracy_counts_tokens_up_to_the_first_evaluation_there(tmp_path: Path) -> None:
@@ -113,22 +186,36 @@ def test_the_shipped_pair_differs_in_the_algorithm_alone() -> None:
 
 
 def test_words_that_make_no_sense_are_refused(tmp_path: Path) -> None:
-    def compare(*words: str) -> None:
-        compare_words(words, Console(), seeds=1, comparing=["rl.algorithm"], output=None, target=None, jobs=1)
+    def compare(*words: str, variants: Sequence[str] = (), baseline: str | None = None) -> None:
+        compare_words(
+            words,
+            Console(),
+            seeds=1,
+            comparing=["rl.algorithm"],
+            output=None,
+            target=None,
+            jobs=1,
+            variants=variants,
+            baseline=baseline,
+        )
 
     paths = [str(path) for path in runs(tmp_path, {"grpo": 0.5, "dapo": 0.5}, seeds=1)]
-    with pytest.raises(RlvrError, match="two or more configs, or two or more finished run folders"):
+    with pytest.raises(RlvrError, match="two or more finished run folders"):
         compare(paths[0])
     with pytest.raises(RlvrError, match="not a mixture"):
         compare(paths[0], "configs/demo.yaml")
     with pytest.raises(RlvrError, match="finished runs cannot be changed"):
         compare(*paths, "rl.steps=3")
+    with pytest.raises(RlvrError, match="one config and two or more variants"):
+        compare("configs/demo.yaml", variants=["a"])
+    with pytest.raises(RlvrError, match="--baseline c: the variants are a, b"):
+        compare("configs/demo.yaml", variants=["a", "b rl.algorithm=grpo"], baseline="c")
 
 
 def test_training_refuses_before_it_starts_anything(tmp_path: Path) -> None:
     pair = [ROOT / "configs/compare_grpo.yaml", ROOT / "configs/compare_dapo.yaml"]
     with pytest.raises(RlvrError, match="needs an eval section"):
-        train_variants(pair, ["eval=null"], 1, tmp_path, ["rl.algorithm"])
+        train_variants(recipes_of_configs(pair, ["eval=null"]), 1, tmp_path, ["rl.algorithm"])
     with pytest.raises(RlvrError, match=r"differ in more than rl\.optimizer"):
-        train_variants(pair, [], 1, tmp_path, ["rl.optimizer"])
+        train_variants(recipes_of_configs(pair, []), 1, tmp_path, ["rl.optimizer"])
     assert list(tmp_path.iterdir()) == []

@@ -15,15 +15,20 @@ TASKS, SAMPLES, ROUNDS = 60, 4, 300
 
 
 def simulated(
-    rng: np.random.Generator, seeds: int, luck: float, task_effect: float, shift: float = 0.0
+    rng: np.random.Generator,
+    seeds: int,
+    luck: float,
+    task_effect: float,
+    shift: float = 0.0,
+    tasks: int = TASKS,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Shares of passed samples [S, T] of two ways to train; `luck` is the spread of seeds, `task_effect` of differences by task."""
-    difficulty = rng.normal(0.4, 1.3, TASKS)
-    leaning = rng.normal(0, task_effect, TASKS) / 2
+    difficulty = rng.normal(0.4, 1.3, tasks)
+    leaning = rng.normal(0, task_effect, tasks) / 2
 
     def runs(sign: int) -> npt.NDArray[np.float64]:
         logits = (
-            difficulty + sign * (leaning + shift / 2) + rng.normal(0, luck, (seeds, 1)) + rng.normal(0, 0.3, (seeds, TASKS))
+            difficulty + sign * (leaning + shift / 2) + rng.normal(0, luck, (seeds, 1)) + rng.normal(0, 0.3, (seeds, tasks))
         )
         return rng.binomial(SAMPLES, 1 / (1 + np.exp(-logits))) / SAMPLES
 
@@ -34,24 +39,58 @@ def runs_of(shares: npt.NDArray[np.float64]) -> list[dict[str, float]]:
     return [{str(task): float(share) for task, share in enumerate(run)} for run in shares]
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-@pytest.mark.parametrize(("luck", "task_effect"), [(0.0, 0.0), (0.2, 0.3), (0.5, 0.0), (0.5, 1.0)])
-def test_equal_ways_to_train_are_rarely_called_different(
-    seeds: int, luck: float, task_effect: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def verdict_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part about these runs alone resamples thousands of times and decides nothing here."""
     from rlvr import crossed
 
-    # The part about these runs alone resamples thousands of times and decides nothing here.
     monkeypatch.setattr(crossed, "compare_paired", lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("verdict_only")
+@pytest.mark.parametrize("tasks", [12, TASKS])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize(("luck", "task_effect"), [(0.0, 0.0), (0.2, 0.3), (0.5, 0.0), (0.5, 1.0)])
+def test_equal_ways_to_train_are_rarely_called_different(seeds: int, luck: float, task_effect: float, tasks: int) -> None:
     rng = np.random.default_rng(seeds)
     wrong = missed = 0
     for _ in range(ROUNDS):
-        found = compare_crossed(*map(runs_of, simulated(rng, seeds, luck, task_effect)))
+        found = compare_crossed(*map(runs_of, simulated(rng, seeds, luck, task_effect, tasks=tasks)))
         assert found.p_value is not None
         wrong += found.p_value < 0.05
         missed += not found.difference.low <= 0 <= found.difference.high
     assert wrong == missed
     # 5 % and its own sampling error (binomial, one in a thousand)
+    assert wrong <= stats.binom.ppf(0.999, ROUNDS, 0.05)
+
+
+@pytest.mark.usefixtures("verdict_only")
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize("tasks", [12, TASKS])
+def test_the_interval_holds_a_real_difference_as_often_as_it_says(seeds: int, tasks: int) -> None:
+    """The truth is the mean over all tasks and seeds that could have been drawn, of which each round draws a few."""
+    luck, task_effect, shift = 0.3, 0.5, 0.8
+    baseline, candidate = simulated(np.random.default_rng(99), 40, luck, task_effect, shift, tasks=40_000)
+    truth = candidate.mean() - baseline.mean()
+    rng = np.random.default_rng(7 + seeds)
+    missed = 0
+    for _ in range(ROUNDS):
+        d = compare_crossed(*map(runs_of, simulated(rng, seeds, luck, task_effect, shift, tasks=tasks))).difference
+        missed += not d.low <= truth <= d.high
+    assert missed <= stats.binom.ppf(0.999, ROUNDS, 0.05)
+
+
+@pytest.mark.usefixtures("verdict_only")
+def test_five_equal_variants_against_a_baseline_are_rarely_called_different_any_of_them() -> None:
+    """An ablation's question; the tests share the baseline's runs, and Holm's adjustment does not mind."""
+    rng = np.random.default_rng(3)
+    wrong = 0
+    for _ in range(ROUNDS):
+        difficulty = rng.normal(0.4, 1.3, TASKS)
+        logits = difficulty + rng.normal(0, 0.4, (6, 3, 1)) + rng.normal(0, 0.4, (6, 3, TASKS))
+        baseline, *others = rng.binomial(SAMPLES, 1 / (1 + np.exp(-logits))) / SAMPLES
+        found = [compare_crossed(runs_of(baseline), runs_of(other)).p_value for other in others]
+        wrong += min(holm([p for p in found if p is not None])) < 0.05
     assert wrong <= stats.binom.ppf(0.999, ROUNDS, 0.05)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rlvr.comparison import compare_runs
 from rlvr.report.page import write_report
 from rlvr.rollout_table import SCHEMA
 from rlvr.run_record import RunRecord
+from rlvr.variants import variants_of_folders
 from tests.contract.browser import Page, chromium
 from tests.made_runs import made_config, made_run, step_metrics
 
@@ -69,6 +72,58 @@ def test_the_cursor_is_shared_by_all_charts(page: Page, report: Path) -> None:
         "return [...document.querySelectorAll('.cursor')].filter((line) => getComputedStyle(line).display === 'block').length"
     )
     assert shown > 2
+
+
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GRPO and DAPO with three seeds each; its result lies beside it."""
+    root = tmp_path_factory.mktemp("compared")
+    runs = [
+        made_run(
+            root,
+            f"{name}-{seed}",
+            steps=4,
+            groups=1,
+            seed=10 * seed,
+            evaluations=(2, 4),
+            config=made_config(seed=seed, algorithm=name),
+            metrics=lambda step, seed=seed: step_metrics(0.1 * step + 0.1 * seed) | {"tokens/generated": 100.0 + seed},
+        )
+        for name in ("grpo", "dapo")
+        for seed in SEEDS
+    ]
+    result = compare_runs(variants_of_folders(runs))
+    (root / "result.json").write_text(json.dumps(result.to_json()))
+    return write_report(runs, root / "r.html", comparison=result, variants=[("grpo", 3), ("dapo", 3)]).path
+
+
+def test_seeds_of_a_variant_are_one_curve_in_their_band(page: Page, comparison: Path) -> None:
+    page.open(comparison)
+    assert page.texts("h1") == ["grpo against dapo"]
+    variants = json.loads(comparison.with_name("result.json").read_text())["variants"]
+    page.until("return document.querySelectorAll('#charts .plot .main-svg').length > 3")
+
+    def readouts(title: str) -> list[str]:
+        card = "[...document.querySelectorAll('#charts .card')].find((c) => c.querySelector('h3').textContent.startsWith(arguments[0]))"
+        return page.run(f"return [...{card}.querySelectorAll('.readout > span:not(.at)')].map((e) => e.textContent)", title)
+
+    assert [text.strip() for text in page.texts("#legend label")] == ["grpo", "dapo"]
+    assert readouts("Reward") == ["grpo 0.5 0.4 to 0.6", "dapo 0.5 0.4 to 0.6"]
+    last = [variant["curve"][-1] for variant in variants]
+    shown = [f"{100 * p['accuracy']:.3g} {100 * p['lowest']:.3g} to {100 * p['highest']:.3g} rl 4" for p in last]
+    assert readouts("Held-out") == [f"{name} {text}" for name, text in zip(("grpo", "dapo"), shown, strict=True)]
+    filled = "return document.querySelectorAll('#charts .plot .fills path').length"
+    page.until(f"{filled} > 1")
+    page.run("const a = document.getElementById('axis'); a.value = 'tokens'; a.dispatchEvent(new Event('change'))")
+    page.until("return document.querySelector('#charts .plot').data?.[2]?.x?.[0] === 202")  # mean over seeds of two steps
+    page.run("const s = document.getElementById('seeds'); s.value = 'each'; s.dispatchEvent(new Event('change'))")
+    page.until(f"{filled} === 0")
+    assert [text.strip() for text in page.texts("#legend label")] == [f"{name}-{seed}" for name in ("grpo", "dapo") for seed in SEEDS]
+    assert len(readouts("Reward")) == 6
+    assert page.complaints() == []
 
 
 def test_filters_narrow_by_every_column(page: Page, report: Path) -> None:
@@ -153,6 +208,26 @@ def test_a_group_shows_every_completion_with_its_tokens(
     )
     assert set(tones) <= {"ap", "an", "az"}
     assert any("against the gold '2'" in text for text in page.texts("#columns .said"))
+    assert page.complaints() == []
+
+
+def test_tool_calls_are_shown_as_what_differs_from_the_gold(page: Page, tmp_path: Path) -> None:
+    run = made_run(tmp_path, steps=1, groups=1, group_size=2)
+    (file,) = (run / "rollouts").glob("*.parquet")
+    gold = {"calls": [{"name": "weather", "arguments": {"city": "Oslo", "days": 3}}], "order": "any"}
+    read = [{"arguments": {"days": 3, "city": "<b>Rome</b>"}, "name": "weather"}]
+    rows = [
+        row | {"answer": json.dumps(gold), "parsed": json.dumps(read), "score": 0.0, "passed": False, "reason": "wrong_value"}
+        for row in pq.read_table(file).to_pylist()
+    ]
+    rows[1] |= {"score": 1.0, "passed": True}
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file)
+    page.open(write_report([run], tmp_path / "report.html").path)
+    page.run("document.querySelector('#rows tr').click()")
+    page.until("return document.querySelectorAll('#columns .completion').length === 2")
+    assert page.texts(".only-gold") == ['-       "city": "Oslo"\n']
+    assert page.texts(".only-read") == ['+       "city": "<b>Rome</b>"\n']
+    assert len(page.texts(".difference")) == 1  # of the one that failed
     assert page.complaints() == []
 
 
@@ -242,6 +317,13 @@ def test_a_phone_needs_no_sideways_scrolling(page: Page, report: Path) -> None:
     page.run("document.querySelector('#rows tr').click()")
     page.until("return document.querySelectorAll('#columns .completion').length > 0")
     assert page.run("const d = document.getElementById('group'); return d.scrollWidth - d.clientWidth") == 0
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_a_comparison_needs_no_sideways_scrolling_either(page: Page, comparison: Path, width: int) -> None:
+    page.open(comparison, width=width, height=740)
+    page.until("return document.querySelectorAll('#charts .plot .main-svg').length > 0")
+    assert page.run("return document.documentElement.scrollWidth") == width
 
 
 def test_fifty_thousand_rollouts_load_in_three_seconds(page: Page, tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 import pytest
 
-from rlvr.alarms import RULES, first_alarms, ringing
+from rlvr.alarms import RULES, Alarm, AlarmWatch, HeldOutThen, History, first_alarms, mean_over, ringing
 from rlvr.config.schema import AlarmName
 from rlvr.repetition import ends_in_a_loop
 from tests.made_runs import step_metrics
@@ -70,6 +70,71 @@ def test_it_is_silent_on_a_run_that_only_looks_like_it(name: str) -> None:
 def test_a_short_run_and_one_without_numbers_ring_nothing() -> None:
     assert ringing(BAD["engine_gap"][: 2 * WINDOW - 1], WINDOW) == []
     assert ringing([{"stage": "rl", "step": n, "groups/sampled": 1.0} for n in range(1, 20)], WINDOW) == []
+
+
+def by_the_file(records: list[Any], window: int) -> list[Alarm]:
+    """The definition: slices of all records there are, nothing kept from one step to the next."""
+    steps = [r for r in records if r["stage"] == "rl" and "groups/sampled" in r]
+    if len(steps) < 2 * window:
+        return []
+    held_out = [
+        HeldOutThen(
+            e["step"], e["heldout/accuracy"], mean_over("reward/mean", [r for r in steps if r["step"] <= e["step"]][-window:])
+        )
+        for e in records
+        if e["stage"] == "rl" and "heldout/accuracy" in e
+    ]
+    ends = (held_out[0], held_out[-1]) if len(held_out) > 1 else None
+    history = History(window=window, early=steps[:window], late=steps[-window:], held_out=ends)
+    said = {name: rule(history) for name, rule in RULES.items()}
+    return [Alarm(name, steps[-1]["step"], text) for name, text in said.items() if text is not None]
+
+
+@pytest.mark.parametrize("window", [1, 5, 14])
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_stream_rings_as_the_file_does_after_every_record(name: str, window: int) -> None:
+    sft: list[Any] = [{"stage": "sft", "step": 1, "loss": 1.0}, {"stage": "sft", "step": 0, "heldout/accuracy": 0.9}]
+    for records in (sft + BAD[name], FINE[name]):
+        watch = AlarmWatch(window)
+        for end, record in enumerate(records, start=1):
+            watch.add(record)
+            assert watch.ringing() == by_the_file(records[:end], window)
+    resumed = AlarmWatch(window, BAD[name][:20])
+    for record in BAD[name][20:]:
+        resumed.add(record)
+    assert resumed.ringing() == ringing(BAD[name], window)
+
+
+class Counted(Mapping[str, Any]):
+    """A record that counts how often something of it is read."""
+
+    reads = 0
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values_of = values
+
+    def __getitem__(self, name: str) -> Any:
+        Counted.reads += 1
+        return self.values_of[name]
+
+    def __iter__(self) -> Iterator[str]:
+        Counted.reads += 1
+        return iter(self.values_of)
+
+    def __len__(self) -> int:
+        return len(self.values_of)
+
+
+def test_a_late_step_costs_no_more_than_an_early_one() -> None:
+    watch = AlarmWatch(WINDOW)
+    costs: list[int] = []
+    for step in range(1, 2001):
+        before = Counted.reads
+        watch.add(Counted({"stage": "rl", "step": step, **step_metrics(0.5)}))
+        watch.ringing()
+        costs.append(Counted.reads - before)
+    assert costs[2 * WINDOW] > 0
+    assert set(costs[2 * WINDOW :]) == {costs[2 * WINDOW]}
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_it_names_base_data_algorithm_scores_verifiers_and_command(tmp_path: Pat
         "rl: `arithmetic`",
         "verifier `math`: rlvr 0.1.0",
         "1,920 tokens sampled",
-        "vllm serve no/such-model --enable-lora",
+        "vllm serve no/such-model --enable-lora --max-lora-rank 16 --lora-modules rlvr=FOLDER",
     ):
         assert part in body, part
     assert "<script>" not in card

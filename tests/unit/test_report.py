@@ -90,14 +90,24 @@ def test_token_pieces_join_to_the_text_or_are_not_used(tmp_path: Path) -> None:
     pieces = TokenPieces(tmp_path / "tokenizer.json")
     for text in ("the answer is 42<|end|>", "snow ☃ and 😀 in it", "tab\tnew\nline é"):
         ids = tokenizer.encode(text, add_special_tokens=False).ids
-        lengths = pieces.lengths(ids, text)
-        assert lengths is not None
+        found = pieces.aligned(ids, [True] * len(ids), text)
+        assert found is not None
+        assert found[0] == text
+        lengths = found[1]
         units = text.encode("utf-16-le")
         assert sum(lengths) * 2 == len(units)
         ends = [2 * sum(lengths[: i + 1]) for i in range(len(lengths))]
         assert [units[:end].decode("utf-16-le") for end in ends]  # no surrogate pair is cut
-    assert pieces.lengths([*ids, 5], text) is None
-    assert pieces.lengths([10**6], "x") is None
+    assert pieces.aligned([*ids, 5], [True] * (len(ids) + 1), text) is None
+    assert pieces.aligned([10**6], [True], "x") is None
+    turns = [tokenizer.encode(part, add_special_tokens=False).ids for part in ("call<|end|>", "it says 42<|end|>", "so 42")]
+    mask = [number != 1 for number, turn in enumerate(turns) for _ in turn]
+    together = [i for turn in turns for i in turn]
+    found = pieces.aligned(together, mask, "call<|end|>so 42")  # as recorded: what the policy wrote
+    assert found is not None
+    assert found[0] == "call<|end|>it says 42<|end|>so 42"
+    assert sum(found[1]) == len(found[0])
+    assert pieces.aligned(together, mask, "call<|end|>so 43") is None
 
 
 def test_a_sentencepiece_vocabulary_has_its_own_spelling(tmp_path: Path) -> None:
@@ -107,7 +117,7 @@ def test_a_sentencepiece_vocabulary_has_its_own_spelling(tmp_path: Path) -> None
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", byte_fallback=True))
     tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    assert TokenPieces(tmp_path / "tokenizer.json").lengths([1, 2, 3, 4, 5], "the end☃") == [3, 4, 0, 0, 1]
+    assert TokenPieces(tmp_path / "tokenizer.json").aligned([1, 2, 3, 4, 5], [True] * 5, "the end☃") == ("the end☃", [3, 4, 0, 0, 1])
 
 
 def test_phases_say_what_happened_and_what_to_do(tmp_path: Path) -> None:
@@ -161,7 +171,7 @@ def test_config_differences_leave_out_names_and_show_what_is_missing() -> None:
 
 def test_every_metric_is_drawn_once_and_time_adds_up(tmp_path: Path) -> None:
     run = read_run(made_run(tmp_path, steps=3, metrics=lambda step: step_metrics(0.5, new__metric=1.0, kl=float("nan"))))
-    data = curves([run], [0])
+    data = curves([run], [(run.name, 1)])
     drawn = [name for chart in data["charts"] for name in chart["metrics"]]
     assert sorted(drawn) == sorted(name for name in run.metrics[0] if name not in ("stage", "step", "time"))
     assert {chart["title"]: chart["more"] for chart in data["charts"]}["new/metric"]

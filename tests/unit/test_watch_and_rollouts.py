@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def test_watch_shows_where_the_run_is_and_what_rings(tmp_path: Path) -> None:
     (dead / "summary.json").unlink()
     assert "nothing for a long time" in shown(dead, time.time() + 3600)
     assert "nothing for a long time" not in shown(dead)
+    assert "about 5:52 of rl left" in shown(dead)  # 88 steps of 4 s
+    assert "reasons   mismatch 90 %   ok 10 %" in shown(dead)
+    assert re.search(r"held-out  rl 12 [\d.]+ % \[[\d.]+, [\d.]+\]", shown(dead))
 
 
 def test_watch_of_a_new_run_and_of_hostile_text(tmp_path: Path) -> None:
