@@ -25,6 +25,7 @@ BROKEN = [
     ("Arguments", {"arguments"}, "surprise_key"),
     ("deterministic", {"deterministic", "workers", "threads"}, "parsed"),
     ("Batch", {"batch"}, "alone and in a batch differ"),
+    ("fickle", {"batch"}, "two things of one group"),
     ("threads", {"threads"}, "16 threads"),
     ("workers", {"workers"}, "parsed"),
     ("survives", {"survives"}, "UnicodeEncodeError"),
@@ -56,6 +57,11 @@ def test_a_faithful_verifier_keeps_every_rule(cases: Path) -> None:
     assert report.figures["per_second"] > 1_000
     assert "sha256:" in report.version
     assert len(report.text().splitlines()) == len(report.findings) + 1
+
+
+def test_one_that_ranks_a_group_keeps_every_rule(cases: Path) -> None:
+    report = check(f"{VERIFIERS}:ranked", cases)
+    assert report.passed, report.text()
 
 
 @pytest.mark.parametrize(("name", "rules", "told"), BROKEN)

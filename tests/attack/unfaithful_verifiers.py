@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import socket
@@ -18,6 +19,7 @@ from rlvr_verifiers.types import Completion, Score, Task
 hoard: list[str] = []
 local = threading.local()
 judged = 0
+groups = itertools.count()
 
 
 def right(task: Task, completion: Completion) -> bool:
@@ -67,6 +69,18 @@ class Batch:
     def score_batch(self, task: Task, completions: Sequence[Completion]) -> list[float]:
         passed = [right(task, completion) for completion in completions]
         return [each / max(1, sum(passed)) for each in passed]
+
+
+def ranked(task: Task, completions: Sequence[Completion]) -> list[float]:
+    """Faithful: who judges groups only may let the group decide."""
+    passed = [right(task, completion) for completion in completions]
+    return [each / max(1, sum(passed)) for each in passed]
+
+
+def fickle(task: Task, completions: Sequence[Completion]) -> list[float]:
+    """Says another thing of the same group each time."""
+    passed = [float(right(task, completion)) for completion in completions]
+    return passed if len(passed) == 1 or next(groups) % 2 else passed[::-1]
 
 
 def threads(task: Task, completion: Completion) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.registry import load_tasks
-from rlvr_verifiers import Completion, Task, check_task, score_group_now, score_now
+from rlvr_verifiers import Completion, Score, Task, check_task, score_group_now, score_now
 from rlvr_verifiers.bridges.prime_process import HOST
 from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.registry import resolve
@@ -26,6 +26,10 @@ import verifiers.v1 as vf
 
 class SumData(vf.TaskData):
     answer: str
+
+def slow_to_load():
+    time.sleep(1.5)
+    return Sums(SumsConfig(size=1))
 
 class SumTask(vf.Task[SumData]):
     @vf.reward(weight=1.0)
@@ -192,9 +196,19 @@ def test_version_0_rewards_of_groups_see_the_group(folder: Path) -> None:
     assert [score.value for score in scores] == [1.0, 0.5, 0.0]
 
 
+def test_loading_an_environment_is_not_on_the_clock(folder: Path, python: str) -> None:
+    (task,) = tasks_of(f"{folder}/tasksets.py:slow_to_load", python)
+
+    async def main() -> Score:
+        async with VerifierPool(1, 1.0) as pool:
+            return await pool.score(task, Completion(text="0"))
+
+    assert asyncio.run(main()).value == pytest.approx(1.2)
+
+
 def test_a_host_that_dies_or_stalls_is_replaced_and_leaves_no_process(sums: list[Task]) -> None:
     async def main() -> list[tuple[float | None, str]]:
-        async with VerifierPool(1, 20.0) as pool:  # long enough to start the other interpreter
+        async with VerifierPool(1, 90.0) as pool:  # long enough to start the other interpreter twice
             scores = [await pool.score(sums[1], Completion(text=text)) for text in ("die", "2")]
             scores.append(await pool.score(sums[1], Completion(text="stall"), deadline_s=1.0))
             scores.append(await pool.score(sums[1], Completion(text="2")))

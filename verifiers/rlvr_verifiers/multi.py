@@ -39,6 +39,12 @@ class Multi:
         for part in _parts(task):
             yield from registry.required_verifiers(part.task)
 
+    def prepare_task(self, task: Task) -> None:
+        for part in _parts(task):
+            prepare = registry.resolve(part.task.verifier).prepare_task
+            if prepare is not None:
+                prepare(part.task)
+
     def deadline_s(self, task: Task) -> float:
         return sum(registry.resolve(part.task.verifier).deadline_s(part.task) for part in _parts(task))
 

@@ -15,6 +15,8 @@ A class may say more, each optional:
 - `required_verifiers(task) -> Iterable[str]`: names of verifiers it calls itself; they are loaded before its clock starts.
 - `prepare()`: starts what it needs in this process (a sandbox, a model); a pool's workers call it before the first clock
   starts. Raises VerifierError where it cannot work here.
+- `prepare_task(task)`: the same for what one task needs, such as a process that runs its environment. A pool's workers call it before the
+  task's clock starts; it should cost nothing the second time.
 - `deadline_s(task) -> float`: seconds it may take where it waits for something outside (a judge's endpoint). The pool's deadline is
   raised to that, so that the verifier's own time limit, and not the pool's, says what a slow outside is worth.
 - `verifiable`: False where the score is an opinion; reports then say so.
@@ -68,6 +70,7 @@ class LoadedVerifier:
     check: Callable[[Task], str | None] | None = None
     requires: Callable[[Task], Iterable[str]] | None = None
     prepare: Callable[[], None] | None = None
+    prepare_task: Callable[[Task], None] | None = None
     needs_s: Callable[[Task], float] | None = None
     verifiable: bool = True
     reasons: frozenset[str] | Callable[[Task], Iterable[str]] | None = None
@@ -169,6 +172,7 @@ def adapt(name: str, target: object) -> LoadedVerifier:
         check=getattr(target, "check_task", None),
         requires=getattr(target, "required_verifiers", None),
         prepare=getattr(target, "prepare", None),
+        prepare_task=getattr(target, "prepare_task", None),
         needs_s=getattr(target, "deadline_s", None),
         verifiable=bool(getattr(target, "verifiable", True)),
         own_deadline=getattr(target, "own_deadline_s", None),

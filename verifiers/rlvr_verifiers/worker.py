@@ -145,6 +145,8 @@ class _Worker:
             if name not in self._known:
                 _prepared(resolve(name))
                 self._known.add(name)
+        if verifier.prepare_task is not None:
+            verifier.prepare_task(task)
         return verifier
 
     def _wait(self, judgement: Awaitable[Any]) -> Any:

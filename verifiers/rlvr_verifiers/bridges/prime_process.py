@@ -58,6 +58,11 @@ class VerifiersEnv:
             None if index >= 0 and key else "info.verifiers names no row; make such tasks with the task source `verifiers`"
         )
 
+    def prepare_task(self, task: Task) -> None:
+        """The other interpreter may take longer to import its environment than a score may take."""
+        place = _place(task)
+        host(place.python).open(place)
+
     def whole_group(self, task: Task) -> bool:
         return bool(task.info.get("verifiers", {}).get("group"))
 
@@ -101,6 +106,7 @@ class Host:
     def __init__(self, python: str) -> None:
         self._python = python
         self._lock = threading.Lock()
+        self._opened: set[Place] = set()
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [python, str(HOST)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
@@ -127,6 +133,12 @@ class Host:
         if "error" in answer:
             raise VerifierError(f"environment {place.environment!r} in {self._python}: {clip(str(answer['error']), 300)}")
         return answer
+
+    def open(self, place: Place) -> None:
+        """Has the environment imported, once. Raises VerifierError where it cannot be."""
+        if place not in self._opened:
+            self.ask("load", place, {"limit": 1})
+            self._opened.add(place)
 
     def close(self) -> None:
         self._process.kill()
