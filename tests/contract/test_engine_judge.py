@@ -29,6 +29,9 @@ class NoScorer:
     async def score(self, task: Task, completion: Completion) -> Score:
         raise AssertionError("the engine was to judge")
 
+    def wants_group(self, task: Task) -> bool:
+        return False
+
 
 class Scripted:
     """The policy says `answer`, the base what `verdict` makes of the question; keeps what was asked of the base."""
