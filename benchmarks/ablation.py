@@ -108,7 +108,6 @@ def preface(result: Comparison, start: dict[str, Any]) -> list[str]:
         f"What it cannot: anything small. With {seeds} seed{'s' if seeds > 1 else ''} the intervals below are wide, and parts that are "
         "there for long training (clip-higher against the collapse of entropy, the overlong penalty against growing answers) have "
         "little to do in it.",
-        "",
     ]
 
 

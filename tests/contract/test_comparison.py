@@ -83,6 +83,7 @@ def test_a_baseline_is_tested_against_every_other_and_nothing_else(tmp_path: Pat
     apart = result.pairs[0]
     assert apart.statistics.p_value == everything["grpo", "dapo"].statistics.p_value
     assert apart.adjusted_p is not None
+    assert "after adjustment for 2 tests" in apart.verdict
     assert apart.adjusted_p <= 2 * (apart.statistics.p_value or 0)  # two tests share the error, not three
     with pytest.raises(RlvrError, match="--baseline ppo: the variants are grpo, dapo, rloo"):
         compare_runs(variants, baseline="ppo")
