@@ -121,7 +121,7 @@ def compare_runs(variants: Sequence[Variant], target: float | None = None, basel
     pairs: list[Pair] = []
     for (a, b), found in zip(numbers, tested, strict=True):
         p = None if found.p_value is None else next(adjusted)
-        verdict = _verdict(results[a], results[b], found, p)
+        verdict = _verdict(results[a], results[b], found, p, tests=len(numbers))
         pairs.append(
             Pair(baseline=variants[a].name, candidate=variants[b].name, statistics=found, adjusted_p=p, verdict=verdict)
         )
@@ -218,7 +218,7 @@ def _curve(held_out: Sequence[Sequence[HeldOut]]) -> list[CurvePoint]:
     return points
 
 
-def _verdict(a: VariantResult, b: VariantResult, found: CrossedComparison, p: float | None) -> str:
+def _verdict(a: VariantResult, b: VariantResult, found: CrossedComparison, p: float | None, *, tests: int) -> str:
     d = found.difference
     better, worse = (b, a) if d.value >= 0 else (a, b)
     size = f"{100 * abs(d.value):.1f} points of held-out accuracy"
@@ -229,7 +229,9 @@ def _verdict(a: VariantResult, b: VariantResult, found: CrossedComparison, p: fl
             f"One seed cannot tell {a.name} from {b.name}: these two runs differ by {100 * d.value:+.1f} points, {interval} over tasks "
             f"({_p(found.these_runs.p_value)} for these runs), and another seed may turn it round. Give --seeds 3 or more."
         )
-    design = f"{_p(p)}, {len(a.seeds)} seeds, {d.n} tasks"
+    # The p-value is Holm's, the interval each pair's own: one may hold 0 where the other does not.
+    shared = f" after adjustment for {tests} tests, the interval without" if tests > 1 else ""
+    design = f"{_p(p)}{shared}, {len(a.seeds)} seeds, {d.n} tasks"
     if p >= SIGNIFICANCE:
         reach = 100 * (d.high - d.low) / 2
         return (

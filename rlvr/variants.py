@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from rlvr.comparison import Variant
-from rlvr.config.load import load_config, resolved
+from rlvr.config.load import load_config, parse_config, resolved
 from rlvr.errors import RlvrError
 from rlvr.report.tables import Difference, config_differences
 from rlvr.run_folder import CONFIG, RUN_NAME, SUMMARY
 from rlvr.run_name import check_same_run
 from rlvr.run_record import RunRecord, read_run, read_runs
 
-NEVER_MATTERS = ("run_name", "output_dir", "seed", "checkpoint", "tracking", "verification.workers")
+NEVER_MATTERS = ("run_name", "output_dir", "seed", "checkpoint", "tracking", "alarms", "verification.workers")
 """Settings in which variants may differ without being compared."""
 
 
@@ -62,9 +62,13 @@ def recipes_of_words(config: Path, overrides: Sequence[str], variants: Sequence[
 
 def check_differences(configs: Mapping[str, Mapping[str, Any]], comparing: Sequence[str]) -> list[Difference]:
     """What differs between variants. Raises `RlvrError` where it is more than the parts being compared, or nothing."""
-    found = [row for row in config_differences(list(configs.values())) if not _within(row.key, NEVER_MATTERS)]
-    if not found:
-        raise RlvrError(f"{' and '.join(configs)} are the same config: there is nothing to compare")
+    found = _differences(list(configs.values()))
+    seen: dict[tuple[str, ...], str] = {}
+    for number, name in enumerate(configs):
+        values = tuple(row.values[number] for row in found)
+        if values in seen:
+            raise RlvrError(f"{seen[values]} and {name} are the same config: there is nothing to compare between them")
+        seen[values] = name
     if strangers := [row for row in found if not _within(row.key, comparing)]:
         shown = "; ".join(f"{row.key}: {' / '.join(row.values)}" for row in strangers[:5])
         flags = " ".join(f"--comparing {key}" for key in (*comparing, *(row.key for row in strangers[:5])))
@@ -79,7 +83,7 @@ def variants_of_folders(paths: Sequence[Path]) -> list[Variant]:
     """Finished runs, grouped by config but for the seed; named after what the names of their folders share."""
     groups: list[list[RunRecord]] = []
     for run in read_runs(paths):
-        same = next((g for g in groups if not _differences(g[0], run)), None)
+        same = next((g for g in groups if not _differences([g[0].config, run.config])), None)
         if same is None:
             groups.append([run])
         else:
@@ -139,8 +143,16 @@ def _train(recipe: Recipe, output: Path, seed: int) -> None:
         raise RlvrError(f"{folder}: training failed, see above; the same command goes on where it stopped")
 
 
-def _differences(a: RunRecord, b: RunRecord) -> list[Difference]:
-    return [row for row in config_differences([a.config, b.config]) if not _within(row.key, NEVER_MATTERS)]
+def _differences(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    return [row for row in config_differences([_as_read_today(c) for c in configs]) if not _within(row.key, NEVER_MATTERS)]
+
+
+def _as_read_today(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the defaults of settings that did not exist when the run was made; as it is where this version cannot read it."""
+    try:
+        return resolved(parse_config(config))
+    except RlvrError:
+        return config
 
 
 def _within(key: str, parts: Sequence[str]) -> bool:

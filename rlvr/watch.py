@@ -92,7 +92,9 @@ def _title(run: RunRecord, stage: str, steps: Sequence[Any], now: float) -> Text
 
 def _reasons(latest: Any) -> str:
     """What verifiers said of the last step, the most frequent first."""
-    found = sorted(((v, k.removeprefix("reasons/")) for k, v in latest.items() if k.startswith("reasons/") and v > 0), reverse=True)
+    found = sorted(
+        ((v, k.removeprefix("reasons/")) for k, v in latest.items() if k.startswith("reasons/") and v > 0), reverse=True
+    )
     return "   ".join(f"{visible(name, 40)} {100 * share:.0f} %" for share, name in found[:MOST_REASONS])
 
 

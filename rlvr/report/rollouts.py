@@ -193,7 +193,12 @@ class _Packer:
                 details[name] = self._text(row[name])
         ids, logprobs, mask = (row[name] or [] for name in ("token_ids", "sampled_logprobs", "loss_mask"))
         pieces = self.pieces[run]
-        if shown is text and not isinstance(pieces, str) and 0 < len(ids) <= MOST_TOKENS and len(logprobs) == len(ids) == len(mask):
+        if (
+            shown is text
+            and not isinstance(pieces, str)
+            and 0 < len(ids) <= MOST_TOKENS
+            and len(logprobs) == len(ids) == len(mask)
+        ):
             found = pieces.aligned(ids, mask, text)
             if found is None or (found[0] != text and self.redactor.text(found[0]) != found[0]):
                 self.unaligned += 1

@@ -83,6 +83,7 @@ def test_a_baseline_is_tested_against_every_other_and_nothing_else(tmp_path: Pat
     apart = result.pairs[0]
     assert apart.statistics.p_value == everything["grpo", "dapo"].statistics.p_value
     assert apart.adjusted_p is not None
+    assert "after adjustment for 2 tests" in apart.verdict
     assert apart.adjusted_p <= 2 * (apart.statistics.p_value or 0)  # two tests share the error, not three
     with pytest.raises(RlvrError, match="--baseline ppo: the variants are grpo, dapo, rloo"):
         compare_runs(variants, baseline="ppo")
@@ -175,6 +176,10 @@ def test_a_difference_that_is_not_compared_is_refused_until_it_is_named() -> Non
     assert "rl.optimizer.learning_rate" in {row.key for row in found}
     with pytest.raises(RlvrError, match="the same config"):
         check_differences({"a": a, "b": a}, ["rl.algorithm"])
+    with pytest.raises(RlvrError, match="a and c are the same config"):
+        check_differences({"a": a, "b": b, "c": made_config(seed=7)}, ["rl.algorithm", "rl.optimizer"])
+    older = {key: value for key, value in made_config(algorithm="dapo").items() if key not in ("alarms", "continue_if")}
+    assert {row.key.split(".")[1] for row in check_differences({"a": a, "older": older}, ["rl.algorithm"])} == {"algorithm"}
     check_differences({"a": made_config(seed=1), "b": made_config(seed=2, algorithm="dapo")}, ["rl.algorithm"])
 
 

@@ -121,7 +121,9 @@ def test_seeds_of_a_variant_are_one_curve_in_their_band(page: Page, comparison: 
     page.until("return document.querySelector('#charts .plot').data?.[2]?.x?.[0] === 202")  # mean over seeds of two steps
     page.run("const s = document.getElementById('seeds'); s.value = 'each'; s.dispatchEvent(new Event('change'))")
     page.until(f"{filled} === 0")
-    assert [text.strip() for text in page.texts("#legend label")] == [f"{name}-{seed}" for name in ("grpo", "dapo") for seed in SEEDS]
+    assert [text.strip() for text in page.texts("#legend label")] == [
+        f"{name}-{seed}" for name in ("grpo", "dapo") for seed in SEEDS
+    ]
     assert len(readouts("Reward")) == 6
     assert page.complaints() == []
 
@@ -217,7 +219,8 @@ def test_tool_calls_are_shown_as_what_differs_from_the_gold(page: Page, tmp_path
     gold = {"calls": [{"name": "weather", "arguments": {"city": "Oslo", "days": 3}}], "order": "any"}
     read = [{"arguments": {"days": 3, "city": "<b>Rome</b>"}, "name": "weather"}]
     rows = [
-        row | {"answer": json.dumps(gold), "parsed": json.dumps(read), "score": 0.0, "passed": False, "reason": "wrong_value"}
+        row
+        | {"answer": json.dumps(gold), "parsed": json.dumps(read), "score": 0.0, "passed": False, "reason": "wrong_value"}
         for row in pq.read_table(file).to_pylist()
     ]
     rows[1] |= {"score": 1.0, "passed": True}

@@ -79,7 +79,9 @@ def by_the_file(records: list[Any], window: int) -> list[Alarm]:
         return []
     held_out = [
         HeldOutThen(
-            e["step"], e["heldout/accuracy"], mean_over("reward/mean", [r for r in steps if r["step"] <= e["step"]][-window:])
+            e["step"],
+            e["heldout/accuracy"],
+            mean_over("reward/mean", [r for r in steps if r["step"] <= e["step"]][-window:]),
         )
         for e in records
         if e["stage"] == "rl" and "heldout/accuracy" in e

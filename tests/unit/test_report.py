@@ -117,7 +117,10 @@ def test_a_sentencepiece_vocabulary_has_its_own_spelling(tmp_path: Path) -> None
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>", byte_fallback=True))
     tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    assert TokenPieces(tmp_path / "tokenizer.json").aligned([1, 2, 3, 4, 5], [True] * 5, "the end☃") == ("the end☃", [3, 4, 0, 0, 1])
+    assert TokenPieces(tmp_path / "tokenizer.json").aligned([1, 2, 3, 4, 5], [True] * 5, "the end☃") == (
+        "the end☃",
+        [3, 4, 0, 0, 1],
+    )
 
 
 def test_phases_say_what_happened_and_what_to_do(tmp_path: Path) -> None:
