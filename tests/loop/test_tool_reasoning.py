@@ -19,7 +19,10 @@ CALL = '<tool_call>{"name": "python", "arguments": {"code": "print(6 * 7)"}}</to
 
 def test_a_result_is_computed_in_the_sandbox_and_rewarded(write: Write, tmp_path: Path) -> None:
     blank = Task(id="x", prompt=(), verifier="math", answer="42", environment="python")
-    asked = {"prompt": [{"role": "user", "content": "python: 6*7"}], "tools": json.dumps([dict(tool) for tool in offered(blank)])}
+    asked = {
+        "prompt": [{"role": "user", "content": "python: 6*7"}],
+        "tools": json.dumps([dict(tool) for tool in offered(blank)]),
+    }
     rows = [
         {
             **asked,

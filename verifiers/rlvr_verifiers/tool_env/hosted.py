@@ -143,8 +143,12 @@ class HostedInstance:
         self._channel.write(pack({"name": call.name, "arguments": dict(call.arguments), "output_chars": output_chars}))
         try:
             frame = await self._channel.frame(time.monotonic() + timeout_s)
-        except (TimeoutError, EOFError):
+        except (TimeoutError, EOFError) as error:
             self.kill()
+            if isinstance(error, EOFError) and not self._server.alive():  # that is ours, not the tool's
+                raise VerifierError(
+                    "the process that runs tools has died, and every episode with it; its output says why"
+                ) from None
             raise
         if "failed" in frame:
             raise VerifierError(str(frame["failed"]))
