@@ -216,7 +216,8 @@ class Environment:
     def _given(self, index: int, completion: dict[str, Any]) -> dict[str, Any]:
         row, prompt = dict(self._rows[index]), self.row(index)["prompt"]
         said = [{"role": "assistant", "content": completion["content"]}]
-        answer, info, task = row.get("answer", ""), row.get("info") or {}, row.get("task", "default")
+        info: dict[str, Any] = row.get("info") or {}
+        answer, task = row.get("answer", ""), row.get("task", "default")
         truncated = completion["finish_reason"] == "length"
         state = rubric_module().state_of(prompt, said, answer, info, task, truncated=truncated)
         return {**row, **state, "state": {**row, **state}, "parser": self._rubric.parser}

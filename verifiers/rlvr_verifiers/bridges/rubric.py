@@ -72,7 +72,14 @@ def state_of(
 ) -> dict[str, Any]:
     """What a rollout of one turn leaves in version 0's `state`, as far as a reward can ask for it; no client, no response object."""
     given = {"prompt": prompt, "completion": completion, "answer": answer, "info": info, "task": task}
-    step = {"prompt": prompt, "completion": completion, "response": None, "tokens": None, "reward": None, "extras": {}}
+    step: dict[str, Any] = {
+        "prompt": prompt,
+        "completion": completion,
+        "response": None,
+        "tokens": None,
+        "reward": None,
+        "extras": {},
+    }
     return {**given, "turn": 1, "trajectory": [step], "is_completed": True, "is_truncated": truncated, "error": None}
 
 

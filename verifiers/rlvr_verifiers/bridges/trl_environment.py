@@ -44,7 +44,7 @@ class _Adapted:
     kind: Callable[[], Any]
 
     def __init__(self) -> None:
-        self._inner = self.kind()
+        self._inner: Any = self.kind()
 
     def reset(self, task: Task) -> None:
         given = {**columns_of(task), "prompt": [dict(message) for message in task.prompt], **task.env_args}
@@ -57,7 +57,8 @@ class _Adapted:
             )
 
     def state(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self._inner).items() if not name.startswith("_")}
+        attributes = cast("dict[str, Any]", vars(self._inner))
+        return {name: value for name, value in attributes.items() if not name.startswith("_")}
 
     def get_reward(self) -> Any:
         return self._inner.get_reward()
@@ -100,5 +101,5 @@ class EnvironmentReward:
         """Not a coroutine: tools that are run again may be, and need a loop of their own."""
         with opened(task) as instance:
             replay(instance, executed(completion))
-            reward = cast(Any, instance.environment).get_reward()
+            reward = instance.environment.get_reward()
             return as_score(asyncio.run(reward) if inspect.iscoroutine(reward) else reward, self._name)
