@@ -275,12 +275,14 @@ def test_the_reward_models_loss_agrees(trl: Any, center_coef: float) -> None:
     theirs, mine = rewards.clone().requires_grad_(), rewards.clone().requires_grad_()
     made = trainer(args=SimpleNamespace(center_rewards_coefficient=center_coef or None), _tp_size=1)
     order = [*range(len(LENGTHS))[CHOSEN], *range(len(LENGTHS))[REJECTED]]
-    made.model = lambda **_: SimpleNamespace(logits=theirs[order, None])
-    made.model.training = False
-    loss = trl.reward.compute_loss(made, made.model, {"attention_mask": MASK[order]})
+    loss = trl.reward.compute_loss(
+        made, lambda **_: SimpleNamespace(logits=theirs[order, None]), {"attention_mask": MASK[order]}
+    )
     loss.backward()
     out = bradley_terry(mine, PAIRS, center_coef)
     out.loss.backward()
+    assert theirs.grad is not None
+    assert mine.grad is not None
     agree((loss.detach(), theirs.grad[:, None] * MASK), (out.loss.detach(), mine.grad[:, None] * MASK))
     for name in ("accuracy", "margin"):
         assert float(out.metrics[f"reward/{name}"]) == pytest.approx(made._metrics["eval"][name][0], rel=1e-5)
