@@ -95,7 +95,7 @@ def answers(trained: tuple[Path, Policy]) -> dict[str, list[str]]:
     return found
 
 
-def test_vllm_serve_answers_as_our_engine_does(server: VllmServer, answers: dict[str, list[str]]) -> None:
+def test_vllm_serve_answers_as_our_engine_does(answers: dict[str, list[str]], server: VllmServer) -> None:
     def ask(model: str, question: str) -> str:
         body = {"model": model, "messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": TOKENS}
         return server.post("/v1/chat/completions", body)["choices"][0]["message"]["content"]
