@@ -14,6 +14,7 @@ import resource
 import struct
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rlvr_sandbox import kernel, landlock
@@ -38,6 +39,8 @@ class Confinement:
     landlock_abi: int
     hard_limits: Mapping[int, int]
     """What the zygote itself may not exceed."""
+    links: Mapping[str, str]
+    """Paths below the box's /tmp that lead to somewhere else in its tree."""
 
 
 def entrance(confinement: Confinement, limits: Mapping[str, Any], descriptors: Sequence[int]) -> list[kernel.Call]:
@@ -74,12 +77,20 @@ def say_ready() -> kernel.Call:
 
 def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> list[kernel.Call]:
     owner = f"uid={BOX_UID},gid={BOX_UID}" if confinement.switch_uid in (None, BOX_UID) else f"uid={confinement.switch_uid}"
-    size = f"mode=700,size={limits['disk_mb']}m,nr_inodes={limits['files'] + 1},{owner}"
+    links = _links(confinement.links)
+    size = f"mode=700,size={limits['disk_mb']}m,nr_inodes={limits['files'] + 1 + len(links)},{owner}"
     calls = [kernel.Call("mount", "tmpfs", WORK, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)]
     if confinement.proc:
         flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
         calls.append(kernel.Call("mount", "proc", "/proc", "proc", flags, "subset=pid"))
-    return [*calls, kernel.Call("chdir", WORK)]
+    return [*calls, *links, kernel.Call("chdir", WORK)]
+
+
+def _links(links: Mapping[str, str]) -> list[kernel.Call]:
+    """Each makes a file or a folder."""
+    above = {str(folder) for path in links for folder in Path(path).parents if WORK in map(str, folder.parents)}
+    folders = [kernel.Call("mkdirat", kernel.AT_FDCWD, folder, 0o755) for folder in sorted(above, key=len)]
+    return [*folders, *(kernel.Call("symlinkat", place, kernel.AT_FDCWD, path) for path, place in links.items())]
 
 
 def keep_only(descriptors: Sequence[int]) -> list[kernel.Call]:

@@ -26,12 +26,12 @@ _OF_PROCESSOR = {
     "x86_64": {
         "capset": 126, "pivot_root": 155, "setsid": 112, "unshare": 272, "mount": 165, "chdir": 80, "setgroups": 116,
         "setresgid": 119, "setresuid": 117, "prctl": 157, "prlimit64": 302, "setns": 308, "openat": 257, "close": 3, "dup3": 292,
-        "write": 1, "wait4": 61, "seccomp": 317, "ioctl": 16,
+        "write": 1, "wait4": 61, "seccomp": 317, "ioctl": 16, "mkdirat": 258, "symlinkat": 266,
     },
     "aarch64": {
         "capset": 91, "pivot_root": 41, "setsid": 157, "unshare": 97, "mount": 40, "chdir": 49, "setgroups": 159,
         "setresgid": 149, "setresuid": 147, "prctl": 167, "prlimit64": 261, "setns": 268, "openat": 56, "close": 57, "dup3": 24,
-        "write": 64, "wait4": 260, "seccomp": 277, "ioctl": 29,
+        "write": 64, "wait4": 260, "seccomp": 277, "ioctl": 29, "mkdirat": 34, "symlinkat": 36,
     },
 }.get(MACHINE, {})  # fmt: skip
 _NUMBERS = _OF_PROCESSOR | {

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rlvr_sandbox import kernel
@@ -21,6 +21,7 @@ _MULTIARCH = str(sysconfig.get_config_var("MULTIARCH") or "none")
 _LIBRARIES = (f"/usr/lib/{_MULTIARCH}", "/usr/lib/locale") if os.path.isdir(f"/usr/lib/{_MULTIARCH}") else ("/usr/lib",)
 """Debian and its kin keep shared libraries apart from whole applications, which are nobody's business."""
 _SYSTEM = ("/lib", "/lib64", *_LIBRARIES, "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime")
+_KEPT = "/kept"
 DEVICES = ("null", "zero", "full", "random", "urandom")
 _MOUNT_POINTS = ("/mnt", "/srv", "/media", "/run", "/sys")  # the tree is put together on one of these, seen by nobody else
 
@@ -49,6 +50,22 @@ def interpreter_tree(*, site_packages: bool, extra: Iterable[str]) -> Tree:
     return Tree(tuple(path for path in (*_SYSTEM, *shown, *extra) if os.path.lexists(path)), tuple(hidden))
 
 
+def below_work(tree: Tree) -> dict[str, str]:
+    """What a box's own /tmp would cover, an environment made there for example: path to the place where it is kept instead. The box
+    links to it."""
+    kept: dict[str, str] = {}
+    for path in sorted(tree.shown, key=len):
+        if path.startswith(f"{WORK}/") and _place(kept, path) == path:
+            kept[path] = f"{_KEPT}/{len(kept)}"
+    return kept
+
+
+def _place(kept: Mapping[str, str], path: str) -> str:
+    """Where a path of the tree is, before links."""
+    above = next((old for old in kept if path == old or path.startswith(f"{old}/")), None)
+    return path if above is None else kept[above] + path[len(above) :]
+
+
 def visible(tree: Tree) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The tree where nothing can be mounted: what may be read, all the way down, and folders of which the names may be listed."""
     readable: list[str] = []
@@ -74,11 +91,13 @@ def enter(tree: Tree) -> bool:
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     root = _mount_point(tree)
     kernel.mount("tmpfs", root, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m,nr_inodes=1024")
+    kept = below_work(tree)
     for path in sorted(tree.shown, key=len):
-        _show(root, path)
+        _show(path, root + _place(kept, path))
     for path in tree.hidden:
-        if os.path.isdir(root + path):
-            kernel.mount("tmpfs", root + path, "tmpfs", kernel.MS_RDONLY, "mode=755,size=4k,nr_inodes=2")
+        target = root + _place(kept, path)
+        if os.path.isdir(target):
+            kernel.mount("tmpfs", target, "tmpfs", kernel.MS_RDONLY, "mode=755,size=4k,nr_inodes=2")
     _devices(root)
     _files(root)
     proc = _proc(root)
@@ -98,8 +117,7 @@ def _mount_point(tree: Tree) -> str:
     raise OSError(f"none of {', '.join(_MOUNT_POINTS)} is a folder that the box does not need")
 
 
-def _show(root: str, path: str) -> None:
-    target = root + path
+def _show(path: str, target: str) -> None:
     if os.path.lexists(target):
         return  # below one that is shown already
     os.makedirs(os.path.dirname(target), exist_ok=True)

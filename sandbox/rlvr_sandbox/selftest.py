@@ -82,15 +82,20 @@ def probe(canary, secret):
         attack("it has capabilities", lambda: bool(held))
         attack("it has no seccomp filter", lambda: "Seccomp:\\t2" not in status)
         attack("it may gain privileges", lambda: "NoNewPrivs:\\t1" not in status)
-    for folder in ("/tmp", "/dev/shm", os.getcwd()):
-        attack("the previous box left something in " + folder, lambda: bool(os.listdir(folder)))
+    shared = [folder + "/rlvr-left" for folder in ("/tmp", "/dev/shm", os.getcwd())]
+    for path in shared:
+        attack("the previous box left something in " + os.path.dirname(path), lambda: os.path.lexists(path))
     attack("memory is not limited", lambda: bytearray(1 << 30) is not None)
     def fill():
         with open("big", "wb") as file:
             for _ in range(9):
                 file.write(bytes(1 << 20))
     attack("the size of files is not limited", fill)
-    open("left", "w").close()
+    for path in shared:
+        try:
+            open(path, "w").close()
+        except OSError:
+            pass
     return through
 """
 

@@ -133,6 +133,7 @@ def _settle(settings: dict[str, Any]) -> tuple[confine.Confinement, int]:
         uid_holders=0 if privileged else 2,
         landlock_abi=abi,
         hard_limits=confine.lasting_rlimits(),
+        links=rootfs.below_work(tree),
     )
     return confinement, own_namespace
 

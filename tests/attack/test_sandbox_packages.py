@@ -1,0 +1,68 @@
+"""Packages and files that programs are given although they lie in /tmp, which a box has to itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlvr_sandbox import Interpreter, Program, Sandbox, SandboxError
+
+BACKENDS = ("zygote", "bwrap")
+"""Those that make the tree of a box from the files of this machine."""
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("environment") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "told").mkdir()
+    (packages / "told" / "__init__.py").write_text("from told.later import ANSWER\n")
+    (packages / "told" / "later.py").write_text("ANSWER = 41\n")
+    (packages / "told" / "lazily.py").write_text("ANSWER = 42\n")
+    return folder / "bin" / "python"
+
+
+def run(backend: str, interpreter: Interpreter, source: str) -> str:
+    try:
+        with Sandbox(backend, interpreter=interpreter) as sandbox:
+            outcome = sandbox.run_now(Program(source=source))
+    except SandboxError as error:
+        if backend != "zygote":
+            pytest.skip(f"{backend}: {error}")
+        raise
+    return outcome.stdout.decode() or outcome.message
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("preload", [(), ("told",)])
+def test_packages_below_tmp_can_be_imported(backend: str, preload: tuple[str, ...], python: Path) -> None:
+    interpreter = Interpreter(path=str(python), site_packages=True, preload=preload)
+    assert run(backend, interpreter, "import told, told.lazily\nprint(told.ANSWER, told.lazily.ANSWER)") == "41 42\n"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_packages_below_tmp_are_hidden_unless_asked_for(backend: str, python: Path) -> None:
+    said = run(backend, Interpreter(path=str(python)), "import os, sys\nprint(os.listdir('/tmp'), end='; ')\nimport told")
+    assert said == "[]; "
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_files_below_tmp_can_be_read_and_not_written(backend: str, tmp_path: Path) -> None:
+    given = tmp_path / "given" / "words"
+    given.parent.mkdir()
+    given.write_text("two words")
+    (tmp_path / "secret").write_text("not given")
+    source = f"""
+print(open({str(given)!r}).read())
+for path in ({str(given)!r}, {str(given.parent / "new")!r}, {str(tmp_path / "secret")!r}):
+    try: print(open(path, "a" if "secret" not in path else "r").read())
+    except OSError as error: print(type(error).__name__)
+"""
+    said = run(backend, Interpreter(read_only=(str(given),)), source)
+    assert said == "two words\nPermissionError\nPermissionError\nFileNotFoundError\n"
+    assert given.read_text() == "two words"
+    assert [file.name for file in given.parent.iterdir()] == ["words"]
