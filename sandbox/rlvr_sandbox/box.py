@@ -198,7 +198,7 @@ class Box:
             raise SandboxError(f"a box could not be made: {why}; the sandbox's self-test says what this machine lacks")
         self._started = time.monotonic()
         self._deadline = self._started + self._limits.wall_s
-        self._streams.feeding = True
+        self._streams.start()
 
     def _message(self, until: float) -> tuple[Any, ...] | None:
         """The box's next message, or None and `_over` says why there is none."""

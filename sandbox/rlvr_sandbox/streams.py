@@ -29,8 +29,7 @@ class Streams:
         self.inbox = Inbox(limits.value_bytes)
         self.stdout = bytearray()
         self.stderr = bytearray()
-        self.feeding = False
-        """Whether standard input is written already."""
+        self._started = False
         self._process = process
         self._limits = limits
         self._cpu = CpuLimit(process.cpu_s, limits.cpu_s, limits.processes)
@@ -44,10 +43,17 @@ class Streams:
         for descriptor in (process.stdin, process.stdout, process.stderr):
             if descriptor >= 0:
                 os.set_blocking(descriptor, False)
-        for descriptor in (process.pidfd, self._control, process.stdout, process.stderr):
+        for descriptor in (process.pidfd, self._control):
+            self._await(descriptor, select.POLLIN)
+        self._open = {descriptor for descriptor in (process.stdin, process.stdout, process.stderr) if descriptor >= 0}
+
+    def start(self) -> None:
+        """The box is ready: from now on its input is written, and its output read. Before, a program that writes at once could be
+        taken for a box that cannot be made."""
+        self._started = True
+        for descriptor in (self._process.stdout, self._process.stderr):
             if descriptor >= 0:
                 self._await(descriptor, select.POLLIN)
-        self._open = {descriptor for descriptor in (process.stdin, process.stdout, process.stderr) if descriptor >= 0}
 
     def send(self, data: bytes) -> None:
         """On the control channel: at once as far as that takes it, the rest while `pump` runs."""
@@ -65,7 +71,7 @@ class Streams:
         while True:
             if self._control in self._awaited:
                 self._await(self._control, select.POLLIN | select.POLLOUT if self._outgoing else select.POLLIN)
-            if self.feeding and process.stdin in self._open:
+            if self._started and process.stdin in self._open:
                 if self._stdin:
                     self._await(process.stdin, select.POLLOUT)
                 else:

@@ -7,7 +7,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -154,6 +154,15 @@ def test_processor_time_is_limited_apart_from_the_wall(sandbox: Sandbox) -> None
     result = call(sandbox, "def f():\n    while True: pass", cpu_s=1, wall_s=60.0)
     assert (result.status, result.wall_s < 30) == ("timeout", True), result
     assert "CPU" in result.message
+
+
+@pytest.mark.parametrize("mode", ["stdio", "function"])
+def test_a_program_that_floods_at_once_is_no_failure_of_ours(sandbox: Sandbox, mode: Literal["stdio", "function"]) -> None:
+    """What it writes may be there before the box's own word that it is ready has been read."""
+    source = "import os\nwhile True: os.write(2, b'x' * 60000)"
+    program = Program(source=source, mode=mode, entry_point="f", limits=limits(stderr_bytes=100))
+    for _ in range(25):
+        assert sandbox.run_now(program, call=Call() if mode == "function" else None).status == "output_limit"
 
 
 BURNERS = {
