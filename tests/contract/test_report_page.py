@@ -325,8 +325,9 @@ def test_a_phone_needs_no_sideways_scrolling(page: Page, report: Path) -> None:
 @pytest.mark.parametrize("width", [360, 768])
 def test_a_comparison_needs_no_sideways_scrolling_either(page: Page, comparison: Path, width: int) -> None:
     page.open(comparison, width=width, height=740)
+    page.run("document.querySelector('#charts').scrollIntoView()")  # charts are drawn when they are looked at
     page.until("return document.querySelectorAll('#charts .plot .main-svg').length > 0")
-    assert page.run("return document.documentElement.scrollWidth") == width
+    assert page.run("return document.documentElement.scrollWidth") <= width
 
 
 def test_fifty_thousand_rollouts_load_in_three_seconds(page: Page, tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ SQL = [
 PROGRAMS = ["human_eval", "mbpp", "contests"]
 FILES = ["jsonl", "jsonl_gz", "parquet", "hf_jsonl", "hf_parquet"]
 GENERATED = ["arithmetic", "arithmetic_boxed", "small_functions", "concise", "tool_calls", "tool_env_files", "tool_env_shop"]
+GENERATED += ["calculations"]
 CASES = [*FILES, "mix", *GENERATED, *PROGRAMS, *MATHEMATICS, "ifeval", "sql", *GYM]
 ELSEWHERE = {"bfcl", "verifiers"}
 """Read files or programs of others: tests/unit/test_tool_sources.py, test_verifiers_environments.py here."""
@@ -144,7 +145,7 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
             return {"source": "arithmetic", "args": {"size": 52, "split": split, "boxed": case.endswith("boxed")}}
         case "small_functions":
             return {"source": "small_functions", "args": {"size": 40, "steps": [1, 3], "split": split}}
-        case "concise" | "tool_calls":
+        case "concise" | "tool_calls" | "calculations":
             return {"source": case, "args": {"size": 40, "split": split}}
         case "tool_env_files" | "tool_env_shop":
             return {

@@ -46,7 +46,7 @@ def scores(environment: str, args: dict[str, Any], index: int, key: str, complet
     opened_environment = opened(environment, json.dumps(args, sort_keys=True))
     found = opened_environment.row(index)["key"]
     if found != key:
-        raise ValueError(f"row {index} of {environment} is not the one that the task was made from; load the tasks again")
+        raise ValueError(f"load the tasks again: row {index} is not the one that the task was made from, in {environment}")
     return {"scores": asyncio.run(opened_environment.scores(index, completions))}
 
 
