@@ -1,7 +1,7 @@
 """What a box costs: the sandbox against `subprocess.run([python, file])` on small programs, in turns, so that a busy machine
 slows both.
 
-    python benchmarks/sandbox.py [--rounds 300] [--workers 1 2] [--backends zygote bwrap docker landlock] [--out F]
+    python benchmarks/sandbox.py [--rounds 360] [--turn 1] [--workers 1 2] [--backends zygote bwrap docker landlock] [--out F]
 
 `bare` starts an interpreter on a file that holds program and check. `fork` is the backend without walls: the same warm zygote
 and protocol, so `zygote / fork` is what the walls cost. `8 cases` runs one stdin/stdout program on eight inputs, with the first
@@ -127,8 +127,8 @@ def own_ms(who: int) -> float:
     return (usage.ru_utime + usage.ru_stime) * 1000
 
 
-def measure(rounds: int, backends: Sequence[str], python: str) -> dict[str, dict[str, Any]]:
-    """Milliseconds of each way, in turns, and CPU time of one turn."""
+def measure(rounds: int, turn: int, backends: Sequence[str], python: str) -> dict[str, dict[str, Any]]:
+    """For each way the programs in the order that they ran in, their milliseconds, and for each program the CPU time of one run."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         names = {"fork": "unsafe_rlimit", **dict(zip(backends, backends, strict=True)), "8 cases": backends[0]}
@@ -136,9 +136,8 @@ def measure(rounds: int, backends: Sequence[str], python: str) -> dict[str, dict
             way: stack.enter_context(Sandbox(name, interpreter=Interpreter(path=python))) for way, name in names.items()
         }
         families: dict[str, list[int]] = {"bare": [], **{way: warm(sandbox) for way, sandbox in sandboxes.items()}}
-        times: dict[str, list[float]] = {way: [] for way in families}
-        cpu = {way: -cpu_ms(pids) for way, pids in families.items()}
-        for number in range(rounds):
+        runs = {way: {problem.entry_point: _Runs() for problem in PROBLEMS} for way in families}
+        for number in range(rounds // turn):
             problem = PROBLEMS[number % len(PROBLEMS)]
             ways: dict[str, Callable[[], None]] = {
                 "bare": partial(bare, problem, folder, python),
@@ -146,49 +145,84 @@ def measure(rounds: int, backends: Sequence[str], python: str) -> dict[str, dict
                 "8 cases": partial(eight_cases, sandboxes["8 cases"]),
             }
             for name, way in ways.items():
-                used = own_ms(resource.RUSAGE_SELF) + own_ms(resource.RUSAGE_CHILDREN)
-                begin = time.perf_counter()
-                way()
-                times[name].append((time.perf_counter() - begin) * 1000)
-                cpu[name] += own_ms(resource.RUSAGE_SELF) + own_ms(resource.RUSAGE_CHILDREN) - used
-        for name, pids in families.items():
-            cpu[name] += cpu_ms(pids)
+                runs[name][problem.entry_point].take_turn(way, turn, families[name])
+    elsewhere = [name for name, pids in families.items() if not pids and name != "bare"]
     return {
-        name: {"ms": times[name], "cpu_ms": cpu[name] / rounds if families[name] or name == "bare" else None}
-        for name in times
+        name: {
+            program: {"ms": run.ms, "cpu_ms": None if name in elsewhere else run.cpu_ms}
+            for program, run in by_program.items()
+        }
+        for name, by_program in runs.items()
     }
 
 
+class _Runs:
+    """Of one program in one way."""
+
+    def __init__(self) -> None:
+        self.ms: list[float] = []
+        self.cpu_ms = 0.0
+        """Of all of them. The kernel counts other processes in hundredths of a second, so many turns are needed."""
+
+    def take_turn(self, way: Callable[[], None], times: int, family: list[int]) -> None:
+        self.cpu_ms -= cpu_ms(family) + own_ms(resource.RUSAGE_SELF) + own_ms(resource.RUSAGE_CHILDREN)
+        for _ in range(times):
+            begin = time.perf_counter()
+            way()
+            self.ms.append((time.perf_counter() - begin) * 1000)
+        self.cpu_ms += cpu_ms(family) + own_ms(resource.RUSAGE_SELF) + own_ms(resource.RUSAGE_CHILDREN)
+
+
 def summary(answers: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """All programs together, and each in `programs`."""
     rows: dict[str, dict[str, Any]] = {}
-    elsewhere = [name for name, row in answers[0].items() if row["cpu_ms"] is None]
     for name in answers[0]:
-        values = sorted(value for answer in answers for value in answer[name]["ms"])
-        rows[name] = {
-            "p50_ms": round(statistics.median(values), 3),
-            "p99_ms": round(values[int(len(values) * 0.99)], 3),
-            "cpu_ms": None if name in elsewhere else round(statistics.mean(answer[name]["cpu_ms"] for answer in answers), 3),
+        by_program = {
+            program: [answer[name][program] for answer in answers if answer[name][program]["ms"]]
+            for program in answers[0][name]
         }
+        parts = {program: _row(runs) for program, runs in by_program.items() if runs}
+        rows[name] = {**_row([run for runs in by_program.values() for run in runs]), "programs": parts}
     for row in rows.values():
-        row["bare_over_this"] = round(rows["bare"]["p50_ms"] / row["p50_ms"], 2)
-        row["bare_over_this_cpu"] = round(rows["bare"]["cpu_ms"] / row["cpu_ms"], 2) if row["cpu_ms"] else None
+        _compare(row, rows["bare"])
+        for program, part in row["programs"].items():
+            _compare(part, rows["bare"]["programs"][program])
     return rows
+
+
+def _row(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    values = sorted(value for run in runs for value in run["ms"])
+    return {
+        "p50_ms": round(statistics.median(values), 3),
+        "p99_ms": round(values[int(len(values) * 0.99)], 3),
+        "cpu_ms": None if runs[0]["cpu_ms"] is None else round(sum(run["cpu_ms"] for run in runs) / len(values), 3),
+    }
+
+
+def _compare(row: dict[str, Any], bare: dict[str, Any]) -> None:
+    row["bare_over_this"] = round(bare["p50_ms"] / row["p50_ms"], 2)
+    row["bare_over_this_cpu"] = round(bare["cpu_ms"] / row["cpu_ms"], 2) if row["cpu_ms"] else None
 
 
 def report(workers: int, rounds: int, rows: dict[str, dict[str, Any]]) -> None:
     print(f"{workers} worker(s), {rounds} rounds each way")
     for name, row in rows.items():
-        print(
-            f"  {name:<8} p50 {row['p50_ms']:7.2f} ms   p99 {row['p99_ms']:7.2f} ms   CPU {row['cpu_ms'] or nan:6.2f} ms   "
-            f"bare/this {row['bare_over_this']:5.1f} (CPU {row['bare_over_this_cpu'] or nan:.1f})"
-        )
+        programs = {} if name in ("bare", "8 cases") else row["programs"]
+        for title, part in ((name, row), *((f"  {program}", part) for program, part in programs.items())):
+            print(
+                f"  {title:<10} p50 {part['p50_ms']:7.2f} ms   p99 {part['p99_ms']:7.2f} ms   CPU {part['cpu_ms'] or nan:6.2f} ms   "
+                f"bare/this {part['bare_over_this']:5.1f} (CPU {part['bare_over_this_cpu'] or nan:.1f})"
+            )
     for name in rows.keys() - {"bare", "fork", "8 cases"}:
         print(f"  {name}/fork {rows[name]['p50_ms'] / rows['fork']['p50_ms']:.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=360)
+    parser.add_argument(
+        "--turn", type=int, default=1, help="runs of one way, one after the other, before the next has its turn"
+    )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--python", default=sys.executable, help="what every way but docker runs programs with")
     parser.add_argument("--backends", nargs="+", default=["zygote"])
@@ -196,7 +230,7 @@ def main() -> None:
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(measure(options.rounds, options.backends, options.python)))
+        print(json.dumps(measure(options.rounds, options.turn, options.backends, options.python)))
         return
     results: dict[str, Any] = {
         "commit": folder_commit(Path(__file__).parent),
@@ -207,11 +241,12 @@ def main() -> None:
         "kernel": platform.release(),
         "cores": os.cpu_count(),
         "rounds": options.rounds,
+        "turn": options.turn,
         "workers": {},
     }
     for workers in options.workers:
-        command = [sys.executable, __file__, "--child", "--rounds", str(options.rounds), "--python", options.python]
-        command += ["--backends", *options.backends]
+        command = [sys.executable, __file__, "--child", "--rounds", str(options.rounds)]
+        command += ["--turn", str(options.turn), "--python", options.python, "--backends", *options.backends]
         load = os.getloadavg()[0]
         started = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(workers)]
         rows = summary([json.loads(process.communicate()[0]) for process in started])
