@@ -54,7 +54,7 @@ def train(
         bool, typer.Option("--resume", help="Continue run_name, or the newest run of this config, from its last checkpoint.")
     ] = False,
 ) -> None:
-    """Run the stages that CONFIG names: sft, preference, rl."""
+    """Run the stages that CONFIG names: sft, preference, rl, reward_model."""
     from rlvr.config.load import load_config, resolved
     from rlvr.redaction import Redactor
     from rlvr.run_name import check_same_run, new_run_name, newest_run
