@@ -100,7 +100,6 @@ def update_batches(
             old_logprobs=None if one_update else policy_logprobs(tokens),
             ref_logprobs=ref_logprobs(tokens) if needs_ref else None,
             weights=token_weights(algorithm.token_weights, lengths, totals, config.max_completion_tokens).to(device),
-            total_tokens=total_tokens,
             temperature=config.temperature,
         )
         batches.append(batch if needs_ref or algorithm.entropy_coef > 0 else _without_idle(batch))

@@ -26,6 +26,9 @@ from rlvr.objectives.contract import Objective, TokenBatch
 from rlvr.policy import Policy
 from rlvr.token_groups import MicroBatch, TokenGroup, split_into_micro_batches
 
+_TOKENS = "tokens"
+"""Among the sums of a batch: how many loss tokens went into them, which are not all where sequences without a gradient are left out."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UpdateBatch:
@@ -37,7 +40,6 @@ class UpdateBatch:
     old_logprobs: torch.Tensor | None  # [N]
     ref_logprobs: torch.Tensor | None  # [N]
     weights: torch.Tensor  # [N] aggregation over the whole step, all ranks
-    total_tokens: float  # loss tokens of the step over all ranks; the denominator of token-mean metrics
     temperature: float = 1.0
 
 
@@ -70,8 +72,9 @@ class Learner:
         )
 
     def update(self, batch: UpdateBatch, objective: Objective, config: AlgorithmConfig) -> dict[str, float]:
-        """One optimizer step. Returns metrics: means over the step's loss tokens, `loss`, and those of `step`."""
-        return self.step(lambda: _reduced(self._accumulate(batch, objective, config), batch.total_tokens))
+        """One optimizer step. Returns metrics: means over the batch's loss tokens, `loss`, and those of `step`. A batch without
+        loss tokens has no means and no loss, and changes no weight."""
+        return self.step(lambda: _reduced(self._accumulate(batch, objective, config)))
 
     def step(self, accumulate: Callable[[], dict[str, float]]) -> dict[str, float]:
         """One optimizer step on the gradient that `accumulate` leaves; its metrics, and `grad_norm`, `learning_rate`.
@@ -114,8 +117,8 @@ class Learner:
             if config.entropy_coef > 0:
                 loss = loss - config.entropy_coef * (head.entropy * tokens.weights).sum()
             loss.backward()
-            entropy = head.entropy.detach().sum()
-            for name, value in {**out.metrics, "entropy": entropy, "loss": loss.detach()}.items():
+            summed = {"entropy": head.entropy.sum(), "loss": loss, _TOKENS: torch.tensor(float(tokens.weights.numel()))}
+            for name, value in {**out.metrics, **summed}.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
         return sums
 
@@ -212,9 +215,8 @@ def _token_batch(batch: UpdateBatch, micro: MicroBatch, lengths: torch.Tensor, o
     )
 
 
-def _reduced(sums: Mapping[str, torch.Tensor], total_tokens: float) -> dict[str, float]:
-    """Sums over ranks; everything but the loss becomes a mean over the step's loss tokens."""
-    return {
-        name: total if name == "loss" else total / max(1.0, total_tokens)
-        for name, total in ranks.summed_by_name(sums).items()
-    }
+def _reduced(sums: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Sums over ranks; everything but the loss becomes a mean over the tokens it was computed on."""
+    totals = ranks.summed_by_name(sums)
+    tokens = totals.pop(_TOKENS, 0.0)
+    return {name: total if name == "loss" else total / tokens for name, total in totals.items()}

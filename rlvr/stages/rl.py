@@ -7,8 +7,9 @@ old, and their sampled log-probs say so).
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -141,12 +142,9 @@ class RlLoop:
         groups = with_advantages(collected.groups, self.config, self._policy_logprobs, self._ref_logprobs)
         await self.sampler.engine.sleep()
         started = time.perf_counter()
-        metrics: dict[str, float] = {}
         algorithm = self.config.algorithm
         batches = update_batches(groups, self.config, self.run.policy.device, self._policy_logprobs, self._ref_logprobs)
-        updates = [self.learner.update(batch, OBJECTIVES[algorithm.objective], algorithm) for batch in batches]
-        for name in updates[0] if updates else ():
-            metrics[name] = sum(update[name] for update in updates) / len(updates)
+        metrics = mean_by_name(self.learner.update(batch, OBJECTIVES[algorithm.objective], algorithm) for batch in batches)
         metrics["time/update_s"] = time.perf_counter() - started
         await self.sampler.engine.wake()
         self.at.step += 1
@@ -243,3 +241,12 @@ def _group_from_json(data: dict[str, Any]) -> Group:
             for rollout in data["rollouts"]
         ),
     )
+
+
+def mean_by_name(updates: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Of each metric over the updates that have it: one without loss tokens has only those of its step."""
+    values: dict[str, list[float]] = {}
+    for update in updates:
+        for name, value in update.items():
+            values.setdefault(name, []).append(value)
+    return {name: statistics.fmean(found) for name, found in values.items()}

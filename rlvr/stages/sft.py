@@ -97,5 +97,4 @@ def _update_batch(groups: Sequence[TokenGroup], device: torch.device) -> UpdateB
         old_logprobs=None,
         ref_logprobs=None,
         weights=weights,
-        total_tokens=tokens,
     )

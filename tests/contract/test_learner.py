@@ -34,7 +34,6 @@ def batch_of(groups: list[TokenGroup], totals: StepTotals | None = None) -> Upda
         old_logprobs=None,
         ref_logprobs=None,
         weights=token_weights("sequence_mean", lengths, totals, 100),
-        total_tokens=totals.tokens,
     )
 
 

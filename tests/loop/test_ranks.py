@@ -29,7 +29,6 @@ def _rank_main(rank: int, folder: str, rendezvous: str, out: str) -> None:
         old_logprobs=None,
         ref_logprobs=None,
         weights=whole.weights[mine],
-        total_tokens=whole.total_tokens,
     )
     metrics = learner.update(part, OBJECTIVES["clipped"], ALGORITHM)
     torch.save({"metrics": metrics, "weights": flat(policy)}, f"{out}-{rank}.pt")
