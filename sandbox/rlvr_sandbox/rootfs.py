@@ -47,7 +47,8 @@ def interpreter_tree(*, site_packages: bool, extra: Iterable[str]) -> Tree:
         shown += [folder for folder in installed if os.path.isdir(folder)]
     else:
         hidden = [f"{paths['stdlib']}/site-packages", f"{paths['stdlib']}/dist-packages", "/usr/lib/python3/dist-packages"]
-    return Tree(tuple(path for path in (*_SYSTEM, *shown, *extra) if os.path.lexists(path)), tuple(hidden))
+    wanted = (*_SYSTEM, *shown, *map(os.path.normpath, extra))
+    return Tree(tuple(path for path in wanted if os.path.lexists(path)), tuple(hidden))
 
 
 def below_work(tree: Tree) -> dict[str, str]:

@@ -176,7 +176,7 @@ class Service:
                 while True:
                     await self._request(reader, writer, await _read(reader, MAX_FRAME))
         except (EOFError, ConnectionError, TimeoutError, asyncio.CancelledError):
-            pass  # the client is gone, or speaks another language; nobody is left to tell
+            writer.transport.abort()  # the client is gone, does not read, or speaks another language; nobody is left to tell
         finally:
             self._connections.discard(task)
             writer.close()
@@ -296,8 +296,10 @@ async def _read(reader: asyncio.StreamReader, max_bytes: int) -> tuple[Any, ...]
 
 
 async def _write(writer: asyncio.StreamWriter, *message: Any) -> None:
+    """Raises TimeoutError where the client does not read: it may hold a box meanwhile, which others wait for."""
     writer.write(packed(*message))
-    await writer.drain()
+    async with asyncio.timeout(GRACE_S):
+        await writer.drain()
 
 
 def _listener(address: Address) -> socket.socket:

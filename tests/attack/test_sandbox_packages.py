@@ -56,13 +56,15 @@ def test_files_below_tmp_can_be_read_and_not_written(backend: str, tmp_path: Pat
     given.parent.mkdir()
     given.write_text("two words")
     (tmp_path / "secret").write_text("not given")
+    folder = tmp_path / "folder"
+    folder.mkdir()
     source = f"""
 print(open({str(given)!r}).read())
 for path in ({str(given)!r}, {str(given.parent / "new")!r}, {str(tmp_path / "secret")!r}):
     try: print(open(path, "a" if "secret" not in path else "r").read())
     except OSError as error: print(type(error).__name__)
 """
-    said = run(backend, Interpreter(read_only=(str(given),)), source)
+    said = run(backend, Interpreter(read_only=(str(given), f"{folder}/")), source)
     assert said == "two words\nPermissionError\nPermissionError\nFileNotFoundError\n"
     assert given.read_text() == "two words"
     assert [file.name for file in given.parent.iterdir()] == ["words"]

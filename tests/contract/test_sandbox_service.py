@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,10 +20,12 @@ from typing import Any
 
 import pytest
 
+import rlvr_sandbox.service
 from rlvr.doctor import check_sandbox
 from rlvr_sandbox import Call, Lender, Limits, Program, RemoteSandbox, Sandbox, SandboxError
 from rlvr_sandbox.frames import LENGTH
-from rlvr_sandbox.remote_wire import packed, parsed_address
+from rlvr_sandbox.remote_wire import packed, parsed_address, program_to_wire
+from rlvr_sandbox.service import Service
 from rlvr_verifiers.code import verifier
 from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.types import Completion, Task
@@ -260,6 +263,51 @@ def test_a_silent_client_and_one_that_vanishes_give_their_boxes_back(local: Serv
             with contextlib.suppress(RuntimeError), remote.open(function("def f(): return 1")):
                 raise RuntimeError("the client gives up")  # its connection is dropped in the middle of the session
         assert remote.run_now(function("def f(): return 1"), call=Call()).value == 1
+
+
+def test_a_client_that_does_not_read_gives_its_box_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rlvr_sandbox.service, "GRACE_S", 0.5)
+    address = f"unix:{tmp_path}/box.sock"
+
+    def clients() -> bytes:
+        with stalled(address, 2), RemoteSandbox(address) as remote:
+            return remote.run_now(Program(source="print(1)")).stdout
+
+    async def scene() -> bytes:
+        stop, started = asyncio.Event(), asyncio.Event()
+        with Sandbox(zygotes=2) as sandbox:
+            service = Service(sandbox, token=b"", places=2)
+            serving = asyncio.create_task(service.serve(parsed_address(address), stop, lambda *_: started.set()))
+            await started.wait()
+            try:
+                return await asyncio.to_thread(clients)
+            finally:
+                stop.set()
+                await serving
+
+    assert asyncio.run(scene()) == b"1\n"
+
+
+def test_sigterm_ends_a_service_whose_clients_do_not_read(tmp_path: Path) -> None:
+    service = Served(f"unix:{tmp_path}/box.sock", "--drain-s", "1")
+    with stalled(service.address, 2):
+        time.sleep(1.0)
+        begin = time.monotonic()
+        assert service.stop()[0] == 0
+        assert time.monotonic() - begin < 15
+
+
+@contextlib.contextmanager
+def stalled(address: str, clients: int) -> Iterator[None]:
+    """Each asks for more output than a socket holds, and reads none of it."""
+    flood = program_to_wire(Program(source="print('a' * 8_000_000)"))
+    with RemoteSandbox(address) as remote:
+        connections: list[Any] = [remote._take() for _ in range(clients)]
+        for connection in connections:
+            connection._send("run", flood, b"", (), {})
+        yield
+        for connection in connections:
+            connection.close()
 
 
 def test_the_local_socket_is_for_its_owner_alone(local: Served) -> None:
