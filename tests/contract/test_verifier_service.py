@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import threading
 import time
@@ -14,11 +15,13 @@ from typing import Any
 import httpx
 import pytest
 
+from rlvr_tasks.registry import load_tasks
 from rlvr_verifiers import Completion, Score, Task, score_now
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.protocol import adapt
 from rlvr_verifiers.service.remote import Remote
+from rlvr_verifiers.tool_env import gold_completion
 from tests.contract.verifier_server import serving
 
 TOKEN = "a-token"
@@ -252,6 +255,25 @@ def test_an_answer_that_is_no_score_is_our_failure(answer: Any, monkeypatch: pyt
 def test_a_batch_is_a_whole_number_that_a_server_takes(batch: Any) -> None:
     with pytest.raises(VerifierError, match="'batch' is"):
         Remote().check_task(remote_task("exact", batch=batch))
+
+
+def test_a_patience_beyond_the_deadline_of_the_pool_is_kept(slow: str) -> None:
+    """Else the pool would stop the wait, and score a slow server as a wrong answer."""
+
+    async def pooled() -> list[Score]:
+        async with VerifierPool(1, 0.1) as pool:
+            return await pool.score_group(remote_task(slow), COMPLETIONS[:2])
+
+    with serving([slow]):
+        assert [score.value for score in asyncio.run(pooled())] == [1.0, 1.0]
+
+
+def test_the_environment_goes_along() -> None:
+    (task,) = load_tasks({"source": "tool_env", "limit": 1})
+    asked = dataclasses.replace(task, verifier="remote", verifier_args={"verifier": "tool_env", "patience_s": 20.0})
+    with serving(["tool_env"]):
+        scores = scored(asked, [gold_completion(task), Completion(text="Done.")])
+    assert [score.value for score in scores] == [1.0, 0.0]
 
 
 def test_remote_is_told_where_its_server_is(monkeypatch: pytest.MonkeyPatch) -> None:
