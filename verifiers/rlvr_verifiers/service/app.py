@@ -6,7 +6,8 @@ it takes work, GET /metrics counts (Prometheus text). /openapi.json is the schem
 `Authorization: Bearer ...`.
 
 Only verifiers that the server was started for can be asked: a name in a request never imports anything. More verifications than
-`max_waiting` are refused at once with 503 and Retry-After, so that a queue cannot grow without bound.
+`max_waiting` are refused at once with 503 and Retry-After, so that a queue cannot grow without bound; a batch that is more than that by
+itself, with 413.
 """
 
 from __future__ import annotations
