@@ -19,7 +19,6 @@ from rlvr import ranks
 from rlvr.checkpoint import Checkpoint
 from rlvr.config.schema import PreferenceConfig
 from rlvr.errors import RlvrError
-from rlvr.learner import Learner
 from rlvr.preference.data import Example, PairTasks, Prepared, mismatched, prepare, shared_prompts_note
 from rlvr.preference.measure import PairReport, measure_pairs
 from rlvr.preference.presets import OBJECTIVES
@@ -28,9 +27,8 @@ from rlvr.preference.update import PreferenceStep, update
 from rlvr.progress import Progress
 from rlvr.run import Run
 from rlvr.run_folder import write_atomically
-from rlvr.stages.steps import record_pairs, resumed_at, total_steps, train_steps
+from rlvr.stages.steps import Steps, record_pairs, total_steps, train_steps
 from rlvr.token_groups import TokenGroup
-from rlvr_tasks.stream import TaskStream
 from rlvr_verifiers.types import Task
 
 STAGE = "preference"
@@ -71,35 +69,26 @@ class PreferenceStage:
         """
         run, config = self.run, self.config
         examples = self.train_data.examples
-        steps = total_steps(config, len(examples))
-        stream = TaskStream(examples, seed=run.config.seed)
         report: PairReport | None = None
-        with Progress(STAGE, steps) as progress:
+        with Progress(STAGE, total_steps(config, len(examples))) as progress:
             for note in (*self.train_data.notes, *shared_prompts_note(examples, self.held_out, STAGE)):
                 progress.note(note)
             references = self._references(resume, progress)
-            learner = Learner(
-                run.policy, config.optimizer, total_steps=steps, micro_batch_tokens=run.config.micro_batch_tokens
-            )
+            steps = Steps.over(examples, run, STAGE, config, kept)
 
             def measure(step: int) -> None:
                 nonlocal report
                 report = self._measure(step, references, progress)
 
-            done = resumed_at(resume, run, learner, stream)
-            if resume is None or done == steps:
+            done = steps.resumed_at(resume, run)
+            if resume is None or done == steps.total:
                 measure(done)
             train_steps(
                 run,
                 progress,
-                STAGE,
-                learner=learner,
-                stream=stream,
-                batch_size=config.batch_size,
-                done=done,
-                steps=steps,
-                kept=kept,
-                update=lambda mine: update(learner, self._step(mine, references), config.algorithm),
+                steps,
+                done,
+                lambda mine: update(steps.learner, self._step(mine, references), config.algorithm),
                 measure=measure,
                 measure_every=config.evaluate_every,
             )

@@ -21,9 +21,8 @@ from rlvr.preference.measure import PairReport, pair_report
 from rlvr.progress import Progress
 from rlvr.reward_model import RewardModel
 from rlvr.run import Run
-from rlvr.stages.steps import record_pairs, resumed_at, total_steps, train_steps
+from rlvr.stages.steps import Steps, record_pairs, train_steps
 from rlvr.token_groups import split_into_micro_batches
-from rlvr_tasks.stream import TaskStream
 
 STAGE = "reward_model"
 
@@ -42,11 +41,9 @@ def train_reward_model(run: Run, tasks: PairTasks, resume: Checkpoint | None, ke
     )
     model = RewardModel(run.policy)
     run = dataclasses.replace(run, policy=model)
-    steps = total_steps(config, len(data.examples))
-    stream = TaskStream(data.examples, seed=run.config.seed)
-    learner = Learner(model, config.optimizer, total_steps=steps, micro_batch_tokens=run.config.micro_batch_tokens)
+    steps = Steps.over(data.examples, run, STAGE, config, kept)
     report: PairReport | None = None
-    with Progress(STAGE, steps) as progress:
+    with Progress(STAGE, steps.total) as progress:
         for note in (*data.notes, *shared_prompts_note(data.examples, held_out, STAGE)):
             progress.note(note)
 
@@ -56,20 +53,15 @@ def train_reward_model(run: Run, tasks: PairTasks, resume: Checkpoint | None, ke
                 report = measure_rewards(model, held_out, run.config.micro_batch_tokens)
                 record_pairs(run, progress, STAGE, step, report)
 
-        done = resumed_at(resume, run, learner, stream)
-        if resume is None or done == steps:
+        done = steps.resumed_at(resume, run)
+        if resume is None or done == steps.total:
             measure(done)
         train_steps(
             run,
             progress,
-            STAGE,
-            learner=learner,
-            stream=stream,
-            batch_size=config.batch_size,
-            done=done,
-            steps=steps,
-            kept=kept,
-            update=lambda mine: update(learner, model, mine, config),
+            steps,
+            done,
+            lambda mine: update(steps.learner, model, mine, config),
             measure=measure,
             measure_every=config.evaluate_every,
         )

@@ -17,14 +17,13 @@ from rlvr.checkpoint import Checkpoint
 from rlvr.config.schema import AlgorithmConfig, SftConfig
 from rlvr.demonstrations import cut, demonstration
 from rlvr.errors import RlvrError
-from rlvr.learner import Learner, UpdateBatch
+from rlvr.learner import UpdateBatch
 from rlvr.objectives.likelihood import likelihood
 from rlvr.progress import Progress
 from rlvr.run import Run
-from rlvr.stages.steps import resumed_at, total_steps, train_steps
+from rlvr.stages.steps import Steps, train_steps
 from rlvr.token_groups import TokenGroup
 from rlvr.token_weights import StepTotals, step_totals, token_weights
-from rlvr_tasks.stream import TaskStream
 from rlvr_verifiers.types import Task
 
 STAGE = "sft"
@@ -35,30 +34,17 @@ def train_sft(run: Run, tasks: Sequence[Task], resume: Checkpoint | None, kept: 
     config = run.config.sft
     assert config is not None
     usable, too_long = _usable(run.policy.chat, tasks, config)
-    steps = total_steps(config, len(usable))
-    stream = TaskStream(usable, seed=run.config.seed)
-    learner = Learner(run.policy, config.optimizer, total_steps=steps, micro_batch_tokens=run.config.micro_batch_tokens)
+    steps = Steps.over(usable, run, STAGE, config, kept)
 
     def update(mine: Sequence[Task]) -> dict[str, float]:
         groups = [cut(demonstration(task, run.policy.chat, config.turns), config.max_tokens) for task in mine]
-        return learner.update(_update_batch(groups, run.policy.device), likelihood, AlgorithmConfig())
+        return steps.learner.update(_update_batch(groups, run.policy.device), likelihood, AlgorithmConfig())
 
-    done = resumed_at(resume, run, learner, stream)
-    with Progress(STAGE, steps) as progress:
+    done = steps.resumed_at(resume, run)
+    with Progress(STAGE, steps.total) as progress:
         if too_long:
             progress.note(too_long)
-        train_steps(
-            run,
-            progress,
-            STAGE,
-            learner=learner,
-            stream=stream,
-            batch_size=config.batch_size,
-            done=done,
-            steps=steps,
-            kept=kept,
-            update=update,
-        )
+        train_steps(run, progress, steps, done, update)
 
 
 def _usable(chat: ChatFormat, tasks: Sequence[Task], config: SftConfig) -> tuple[list[Task], str | None]:

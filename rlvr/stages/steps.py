@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from rlvr import ranks
 from rlvr.checkpoint import Checkpoint, restore_checkpoint
+from rlvr.config.schema import OptimizerConfig
 from rlvr.learner import Learner
 from rlvr.preference.measure import PairReport
 from rlvr.progress import Progress
@@ -19,7 +21,7 @@ Item = TypeVar("Item", bound=HasId)
 
 
 class StepsConfig(Protocol):
-    """What such a stage's section says of its length."""
+    """What such a stage's section says of its steps."""
 
     @property
     def steps(self) -> int | None: ...
@@ -27,50 +29,75 @@ class StepsConfig(Protocol):
     def epochs(self) -> float | None: ...
     @property
     def batch_size(self) -> int: ...
+    @property
+    def optimizer(self) -> OptimizerConfig: ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Steps(Generic[Item]):
+    """A stage's way through its examples: in which order, how many at a time and how often, and who learns."""
+
+    stage: str
+    total: int
+    batch_size: int
+    stream: TaskStream[Item]
+    learner: Learner
+    kept: Mapping[str, Any]
+    """What its checkpoints carry of the stages before it."""
+
+    @classmethod
+    def over(
+        cls, examples: Sequence[Item], run: Run, stage: str, config: StepsConfig, kept: Mapping[str, Any]
+    ) -> Steps[Item]:
+        """From the start, with a new learner on `run.policy`."""
+        total = total_steps(config, len(examples))
+        micro = run.config.micro_batch_tokens
+        return cls(
+            stage=stage,
+            total=total,
+            batch_size=config.batch_size,
+            stream=TaskStream(examples, seed=run.config.seed),
+            learner=Learner(run.policy, config.optimizer, total_steps=total, micro_batch_tokens=micro),
+            kept=kept,
+        )
+
+    def resumed_at(self, resume: Checkpoint | None, run: Run) -> int:
+        """Steps that are behind the checkpoint, after putting weights, optimizer and stream back; 0 without one."""
+        if resume is None:
+            return 0
+        self.stream.restore(restore_checkpoint(resume, run.policy, self.learner)["tasks"])
+        return resume.step
 
 
 def total_steps(config: StepsConfig, examples: int) -> int:
     return config.steps or math.ceil((config.epochs or 1) * examples / config.batch_size)
 
 
-def resumed_at(resume: Checkpoint | None, run: Run, learner: Learner, stream: TaskStream[Item]) -> int:
-    """Steps that are behind the checkpoint, after putting weights, optimizer and stream back; 0 without one."""
-    if resume is None:
-        return 0
-    stream.restore(restore_checkpoint(resume, run.policy, learner)["tasks"])
-    return resume.step
-
-
 def train_steps(
     run: Run,
     progress: Progress,
-    stage: str,
-    *,
-    learner: Learner,
-    stream: TaskStream[Item],
-    batch_size: int,
+    steps: Steps[Item],
     done: int,
-    steps: int,
-    kept: Mapping[str, Any],
     update: Callable[[Sequence[Item]], dict[str, float]],
+    *,
     measure: Callable[[int], None] = lambda _: None,
     measure_every: int = 0,
 ) -> None:
-    """Makes the steps behind `done`, `update` with this rank's share of each; checkpoints carry `kept` and the stream's place.
+    """Makes the steps behind `done`, `update` with this rank's share of each.
 
     `measure` is called after every `measure_every` steps (0: never) and after the last. Raises `Interrupted` after saving when the
     user asked to stop.
     """
-    while done < steps:
+    while done < steps.total:
         started = time.perf_counter()
-        drawn = [next(stream) for _ in range(batch_size)]
+        drawn = [next(steps.stream) for _ in range(steps.batch_size)]
         metrics = update(drawn[ranks.rank() :: ranks.world_size()])
         done += 1
-        run.record(progress, stage, done, {**metrics, "time/step_s": time.perf_counter() - started})
-        if done == steps or (measure_every and done % measure_every == 0):
+        run.record(progress, steps.stage, done, {**metrics, "time/step_s": time.perf_counter() - started})
+        if done == steps.total or (measure_every and done % measure_every == 0):
             measure(done)
-        if done % run.config.checkpoint.every == 0 or done == steps or run.stop.requested:
-            run.save(stage, done, learner, {**kept, "tasks": stream.state()})
+        if done % run.config.checkpoint.every == 0 or done == steps.total or run.stop.requested:
+            run.save(steps.stage, done, steps.learner, {**steps.kept, "tasks": steps.stream.state()})
         run.stop.check()
 
 

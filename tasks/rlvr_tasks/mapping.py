@@ -18,11 +18,15 @@ from pydantic import Field
 from typing_extensions import TypedDict, Unpack
 
 from rlvr_tasks.errors import TaskError, UnreadableGoldError
+from rlvr_tasks.offers import tool_names
 from rlvr_tasks.preferences import PREFERENCE_COLUMNS, is_preference
 from rlvr_tasks.record import FIELDS, canonical_json, parse_json, task_from_record
 from rlvr_tasks.tool_shapes import ToolShape, openai_tools
 from rlvr_verifiers.tool_call import FORMATS, parse_calls
 from rlvr_verifiers.types import Task
+
+CONSTANTS = frozenset({"verifier", "verifier_args", "environment", "env_args", "data_source"})
+"""Options that are fields of the record, the same for every row."""
 
 
 class MappingOptions(TypedDict, total=False):
@@ -39,6 +43,10 @@ class MappingOptions(TypedDict, total=False):
     ]
     verifier: Annotated[str, Field(description="verifier of every row")]
     verifier_args: Annotated[dict[str, Any], Field(description="its arguments")]
+    environment: Annotated[
+        str, Field(description="environment of every row, e.g. python; its tools are offered, in place of the row's own")
+    ]
+    env_args: Annotated[dict[str, Any], Field(description="its arguments, e.g. {timeout_s: 2}")]
     data_source: Annotated[
         str, Field(description="name that metrics are reported under; default: the row's own or the file's")
     ]
@@ -244,7 +252,10 @@ def _checked(options: MappingArguments) -> ColumnMapping:
             raise TaskError(f"columns: {field!r} is not a field of the record (write field: column){hint}")
     template = options.get("prompt_template")
     pattern = options.get("answer_pattern")
-    constants = {name: value for name, value in options.items() if name in ("verifier", "verifier_args", "data_source")}
+    constants = {name: value for name, value in options.items() if name in CONSTANTS}
+    if environment := options.get("environment"):
+        tool_names(environment, options.get("env_args", {}))  # so that a wrong name is told once, and not of every row
+        constants["tools"] = None
     defaults = {"data_source": options.get("default_data_source", ""), "split": options.get("default_split", "train")}
     return ColumnMapping(
         columns=columns,

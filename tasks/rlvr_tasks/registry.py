@@ -19,6 +19,7 @@ from pydantic import ValidationError, validate_call
 from pydantic.fields import FieldInfo
 
 from rlvr_tasks.errors import TaskError
+from rlvr_tasks.offers import with_tools
 from rlvr_tasks.procedural import ProceduralTasks
 from rlvr_tasks.protocol import SourceFunction, TaskSource
 from rlvr_tasks.rows import listed
@@ -41,7 +42,6 @@ from rlvr_tasks.sources.tools import tool_calls, tool_env
 from rlvr_tasks.stream import MixStream, TaskStream
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.registry import check_task
-from rlvr_verifiers.tool_env import offered
 from rlvr_verifiers.types import Task
 
 ENTRY_POINT_GROUP = "rlvr.tasks"
@@ -161,18 +161,6 @@ def check_answers(tasks: Sequence[Task], origin: str) -> None:
     if problems:
         headline = f"{origin}: {len(problems)} of {len(tasks)} tasks have a gold that cannot be judged; correct or leave out those rows"
         raise TaskError(listed(f"{headline} (files: `unreadable_golds: drop`)", problems))
-
-
-def with_tools(tasks: Sequence[Task]) -> Sequence[Task]:
-    """Fills in the tools of tasks that name an environment and leave them out. Raises TaskError where there is no such environment."""
-    if not any(task.environment and not task.tools for task in tasks):
-        return tasks
-    try:
-        return [
-            dataclasses.replace(task, tools=offered(task)) if task.environment and not task.tools else task for task in tasks
-        ]
-    except VerifierError as error:
-        raise TaskError(str(error)) from None
 
 
 def _finite(name: str, tasks: Sequence[Task], limit: int | None, check_golds: bool) -> Sequence[Task]:

@@ -71,6 +71,11 @@ def test_transformers_and_peft_load_a_saved_adapter(tiny_model_dir: Path, tmp_pa
     )
     whole = AutoPeftModelForSequenceClassification.from_pretrained(str(tmp_path / "adapter"), num_labels=1)
     assert as_others_read_it(whole, examples) == pytest.approx(ours, abs=1e-4)
+    # Without peft's own classes nothing but the file says that the head belongs to the adapter, and has to be saved with it.
+    for source, target in (("adapter", "saved again"), ("saved again", "and again")):
+        plain = AutoModelForSequenceClassification.from_pretrained(str(tmp_path / source), num_labels=1)
+        assert as_others_read_it(plain, examples) == pytest.approx(ours, abs=1e-4)
+        plain.save_pretrained(tmp_path / target)
     again = stirred(tiny_model_dir, layout=layout)
     torch.nn.init.zeros_(again.score)
     again.load(tmp_path / "adapter")

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from rlvr_tasks.check import KINDS, Finding, Report, check_tasks
-from rlvr_tasks.registry import with_tools
+from rlvr_tasks.offers import with_tools
 from rlvr_tasks.sources.arithmetic import arithmetic
 from rlvr_verifiers.types import Task
 

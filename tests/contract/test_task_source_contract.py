@@ -55,7 +55,7 @@ COMPETITION = [
     }
     for n in range(2, 26)
 ]
-MATHEMATICS = ["gsm8k", "math"]
+MATHEMATICS = ["gsm8k", "math", "gsm8k_python", "math_python", "jsonl_python"]
 CONTESTS = [
     {
         "name": f"{n}_A. Multiples",
@@ -138,6 +138,11 @@ def config_of(case: str, files: dict[str, str], split: str = "train") -> dict[st
             return {"source": "hf", "args": {"name": files[case.removeprefix("hf_")], **MAPPING}}
         case "human_eval" | "mbpp" | "contests" | "gsm8k" | "math" | "ifeval" | "sql":
             return {"source": case, "args": {"path": files[case]}}
+        case "gsm8k_python" | "math_python":
+            source = case.removesuffix("_python")
+            return {"source": source, "args": {"path": files[source], "environment": "python"}}
+        case "jsonl_python":
+            return {"source": "jsonl", "args": {"path": files["jsonl"], "environment": "python", **MAPPING}}
         case "mix":
             parts = [{"source": "arithmetic", "args": {"kinds": kind, "split": split}} for kind in ("largest", "sort")]
             return {"source": "mix", "args": {"sources": parts, "size": 24}}

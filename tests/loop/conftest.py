@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from rlvr.policy import Policy
 
 
+@pytest.fixture(scope="module")
+def straight(recipe: Path) -> Path:
+    """The run of a module's own recipe that nothing happened to."""
+    from tests.loop.tiny_runs import finish, rlvr
+
+    finish(rlvr("train", str(recipe), "run_name=straight"))
+    return recipe.parent / "runs" / "straight"
+
+
 @pytest.fixture(scope="session")
 def smollm_config() -> Config:
     from rlvr.config.load import parse_config

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from tests.loop.test_resume import finish, rlvr
+from tests.loop.tiny_runs import finish, rlvr
 
 GROUP, PROMPTS, STEPS = 4, 2, 2
 

@@ -6,40 +6,23 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
 
-from tests.loop.test_resume import VERIFIER, finish, rlvr, trail
+from tests.loop.tiny_runs import finish, rlvr, source, trail, write_parity_tasks, write_recipe
 
 
 @pytest.fixture(scope="module")
 def recipe(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pairs")
-    (folder / "parity.py").write_text(VERIFIER)
-    rows = [
-        {"id": f"t{n}", "prompt": f"Say something about {n}.", "verifier": f"{folder}/parity.py:score", "answer": ""}
-        for n in range(12)
-    ]
-    (folder / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = {
-        "model": {"name": str(tiny_model_dir), "dtype": "float32"},
-        "adapter": {"rank": 4, "alpha": 8},
-        "engine": {"kind": "hf", "max_model_len": 256},
-        "verification": {"workers": 1, "deadline_s": 20},
-        "rl": {"tasks": [{"source": "jsonl", "args": {"path": str(folder / "tasks.jsonl")}}], "max_completion_tokens": 200},
-        "preference": {
-            "tasks": [{"source": "jsonl", "args": {"path": str(folder / "pairs.jsonl")}}],
-            "steps": 2,
-            "batch_size": 2,
-            "unusable": "drop",
-        },
-        "sft": {"tasks": [{"source": "jsonl", "args": {"path": str(folder / "sft.jsonl")}}], "steps": 1, "batch_size": 2},
-        "micro_batch_tokens": 512,
-        "output_dir": str(folder / "runs"),
-        "device": "cpu",
-    }
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
+    write_parity_tasks(folder, 12)
+    return write_recipe(
+        folder,
+        tiny_model_dir,
+        engine={"kind": "hf", "max_model_len": 256},
+        rl={"tasks": source(folder / "tasks.jsonl"), "max_completion_tokens": 200},
+        preference={"tasks": source(folder / "pairs.jsonl"), "steps": 2, "batch_size": 2, "unusable": "drop"},
+        sft={"tasks": source(folder / "sft.jsonl"), "steps": 1, "batch_size": 2},
+        micro_batch_tokens=512,
+    )
 
 
 def test_pairs_and_demonstrations_are_made_and_learnt(recipe: Path) -> None:

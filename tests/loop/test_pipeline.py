@@ -6,49 +6,37 @@ import json
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from safetensors.torch import load_file
 
-from tests.loop.test_resume import finish, rlvr, trail, wait_for, write_parity_tasks
+from tests.loop.tiny_runs import finish, rlvr, source, trail, wait_for, write_pairs, write_parity_tasks, write_recipe
 
 
 @pytest.fixture(scope="module")
 def recipe(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pipeline")
     write_parity_tasks(folder, 10)
-    pairs = [
-        {"id": f"p{n}", "prompt": f"What is {n}?", "chosen": f"It is {n}.", "rejected": f"Well, {n} is what it is."}
-        for n in range(14)
-    ]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs[:10]))
-    (folder / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs[10:]))
-
-    def source(name: str) -> list[dict[str, Any]]:
-        return [{"source": "jsonl", "args": {"path": str(folder / name)}}]
-
-    config = {
-        "model": {"name": str(tiny_model_dir), "dtype": "float32"},
-        "adapter": {"rank": 4, "alpha": 8},
-        "engine": {"kind": "hf", "max_model_len": 128},
-        "verification": {"workers": 1, "deadline_s": 20},
-        "stages": ["sft", "preference", "rl"],
-        "continue_if": {"sft": "eval.pass@1 >= 0", "preference": "pairs.accuracy >= 0"},
-        "sft": {"tasks": source("tasks.jsonl"), "steps": 2, "batch_size": 4, "optimizer": {"learning_rate": 1e-2}},
-        "preference": {
+    write_pairs(folder)
+    tasks, pairs, held_out = (source(folder / name) for name in ("tasks.jsonl", "pairs.jsonl", "held_out.jsonl"))
+    return write_recipe(
+        folder,
+        tiny_model_dir,
+        stages=["sft", "preference", "rl"],
+        continue_if={"sft": "eval.pass@1 >= 0", "preference": "pairs.accuracy >= 0"},
+        sft={"tasks": tasks, "steps": 2, "batch_size": 4, "optimizer": {"learning_rate": 1e-2}},
+        preference={
             "algorithm": "kto",
-            "tasks": source("pairs.jsonl"),
-            "held_out": source("held_out.jsonl"),
+            "tasks": pairs,
+            "held_out": held_out,
             "steps": 4,
             "batch_size": 3,
             "evaluate_every": 2,
             "optimizer": {"learning_rate": 1e-2, "schedule": "cosine"},
         },
-        "rl": {
+        rl={
             "algorithm": "grpo",
-            "tasks": source("tasks.jsonl"),
+            "tasks": tasks,
             "steps": 2,
             "prompts_per_step": 2,
             "group_size": 4,
@@ -56,21 +44,8 @@ def recipe(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             "max_prompt_tokens": 64,
             "optimizer": {"learning_rate": 1e-2},
         },
-        "eval": {"tasks": source("tasks.jsonl"), "retention": source("tasks.jsonl"), "max_completion_tokens": 6},
-        "checkpoint": {"every": 1, "keep_last": 20},
-        "micro_batch_tokens": 128,
-        "output_dir": str(folder / "runs"),
-        "device": "cpu",
-    }
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
-@pytest.fixture(scope="module")
-def straight(recipe: Path) -> Path:
-    finish(rlvr("train", str(recipe), "run_name=straight"))
-    return recipe.parent / "runs" / "straight"
+        eval={"tasks": tasks, "retention": tasks, "max_completion_tokens": 6},
+    )
 
 
 def test_every_stage_runs_and_is_evaluated(straight: Path) -> None:

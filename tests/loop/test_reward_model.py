@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from tests.loop.test_resume import finish, rlvr, trail, wait_for, write_parity_tasks
+from tests.loop.tiny_runs import finish, rlvr, source, trail, wait_for, write_pairs, write_parity_tasks, write_recipe
 
 LAST = "checkpoints/reward_model-000004/adapter"
 
@@ -19,55 +17,26 @@ LAST = "checkpoints/reward_model-000004/adapter"
 def recipe(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reward-model")
     write_parity_tasks(folder, 6)
-    pairs = [
-        {"id": f"p{n}", "prompt": f"What is {n}?", "chosen": f"It is {n}.", "rejected": f"Well, {n} is what it is."}
-        for n in range(14)
-    ]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs[:10]))
-    (folder / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs[10:]))
-
-    def source(name: str) -> list[dict[str, Any]]:
-        return [{"source": "jsonl", "args": {"path": str(folder / name)}}]
-
-    config = {
-        "model": {"name": str(tiny_model_dir), "dtype": "float32"},
-        "adapter": {"rank": 4, "alpha": 8},
-        "engine": {"kind": "hf", "max_model_len": 128},
-        "verification": {"workers": 1, "deadline_s": 20},
-        "stages": ["sft", "reward_model"],
-        "continue_if": {"sft": "eval.pass@1 >= 0"},
-        "sft": {"tasks": source("tasks.jsonl"), "steps": 2, "batch_size": 4, "optimizer": {"learning_rate": 1e-2}},
-        "reward_model": {
-            "tasks": source("pairs.jsonl"),
-            "held_out": source("held_out.jsonl"),
+    write_pairs(folder)
+    tasks, pairs, held_out = (source(folder / name) for name in ("tasks.jsonl", "pairs.jsonl", "held_out.jsonl"))
+    return write_recipe(
+        folder,
+        tiny_model_dir,
+        stages=["sft", "reward_model"],
+        continue_if={"sft": "eval.pass@1 >= 0"},
+        sft={"tasks": tasks, "steps": 2, "batch_size": 4, "optimizer": {"learning_rate": 1e-2}},
+        reward_model={
+            "tasks": pairs,
+            "held_out": held_out,
             "steps": 4,
             "batch_size": 3,
             "evaluate_every": 2,
             "center_coef": 0.01,
             "optimizer": {"learning_rate": 1e-2, "schedule": "cosine"},
         },
-        "rl": {
-            "tasks": source("tasks.jsonl"),
-            "steps": 1,
-            "prompts_per_step": 2,
-            "group_size": 4,
-            "max_completion_tokens": 40,
-        },
-        "eval": {"tasks": source("tasks.jsonl"), "max_completion_tokens": 6},
-        "checkpoint": {"every": 1, "keep_last": 20},
-        "micro_batch_tokens": 128,
-        "output_dir": str(folder / "runs"),
-        "device": "cpu",
-    }
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
-@pytest.fixture(scope="module")
-def straight(recipe: Path) -> Path:
-    finish(rlvr("train", str(recipe), "run_name=straight"))
-    return recipe.parent / "runs" / "straight"
+        rl={"tasks": tasks, "steps": 1, "prompts_per_step": 2, "group_size": 4, "max_completion_tokens": 40},
+        eval={"tasks": tasks, "max_completion_tokens": 6},
+    )
 
 
 def test_it_is_trained_and_measured(straight: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +15,7 @@ from rlvr_verifiers.math.tree import Binding, Collection, Matrix, Number, Quanti
 from rlvr_verifiers.registry import check_task
 from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.types import Completion, Task
+from tests.local_data import local_rows
 
 
 @pytest.mark.parametrize(
@@ -236,32 +235,19 @@ def test_the_call_shape_of_trl() -> None:
     assert adapters.accuracy_reward(completions, solutions, prompts=["?"] * 4) == [1.0, 0.0, None, 0.0]
 
 
-def data_folder() -> Path:
-    """RLVR_DATA, or a folder `shared/data` beside the checkout."""
-    named = os.environ.get("RLVR_DATA")
-    return Path(named) if named else Path(__file__).parents[3] / "shared" / "data"
-
-
-def rows(file: str) -> list[dict[str, str]]:
-    path = data_folder() / file
-    if not path.exists():
-        pytest.skip(f"no {file}; RLVR_DATA may name its folder")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 @pytest.mark.parametrize("file", ["gsm8k_test.jsonl", "gsm8k_train.jsonl"])
 def test_every_gsm8k_solution_reaches_its_gold(file: str) -> None:
-    answers = [row["answer"] for row in rows(file)]
+    answers = [row["answer"] for row in local_rows(file)]
     assert not [answer for answer in answers if not verify(answer, answer.rpartition("####")[2].strip()).passed]
 
 
 def test_every_math_gold_can_be_read_and_equals_itself() -> None:
     """None is left over: all 5,000 of the test set are read, 32 of them as text."""
-    golds = [row["answer"] for row in rows("math_test.jsonl")]
+    golds = [row["answer"] for row in local_rows("math_test.jsonl")]
     unread = [gold for gold in golds if check_task(Task(id="t", prompt=(), verifier="math", answer=gold)) is not None]
     assert not unread
     assert not [gold for gold in golds if not verify(rf"\boxed{{{gold}}}", gold).passed]
 
 
 def test_every_math500_solution_reaches_its_gold() -> None:
-    assert not [row["answer"] for row in rows("math500.jsonl") if not verify(row["solution"], row["answer"]).passed]
+    assert not [row["answer"] for row in local_rows("math500.jsonl") if not verify(row["solution"], row["answer"]).passed]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from rlvr_tasks.errors import TaskError
 from rlvr_tasks.mapping import column_mapping, last_boxed
+from rlvr_tasks.registry import load_tasks
 from rlvr_tasks.sources.jsonl import jsonl
 
 GSM8K = {"question": "Ada has 2 bags of 3 apples. How many apples?", "answer": "2 * 3 = <<2*3=6>>6 apples.\n#### 6"}
@@ -114,13 +116,41 @@ def test_the_filter_keeps_equal_values_only() -> None:
         ({"prompt_template": "{}"}, "a hole names a column"),
         ({"prompt_template": "{question!r}"}, "a hole names a column"),
         ({"prompt_template": "\\boxed{"}, "literal braces twice"),
+        ({"environment": "pyton"}, "environment: no environment 'pyton'; did you mean 'python'"),
+        ({"environment": "python", "env_args": {"tools": ["calc"]}}, "is ['calc']; it has python"),
         ({"demonstration": {"col": "answer"}}, "unknown key 'col'"),
         ({"demonstration": {"remove": "x"}}, "`column` is missing"),
     ],
 )
 def test_options_that_cannot_work_say_why(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(TaskError, match=words.replace("(", r"\(").replace("{", r"\{")):
+    with pytest.raises(TaskError, match=re.escape(words)):
         converted(GSM8K, **{"columns": {"prompt": "question"}, "verifier": "math", **options})
+
+
+def test_an_environment_offers_its_own_tools_to_every_row(tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "search", "parameters": {"type": "object"}}}
+    rows = [{"prompt": f"{n}?", "answer": "1", "tools": [tool] if n else None} for n in range(2)]
+    args = {"path": str(write(tmp_path / "a.jsonl", rows)), "verifier": "math"}
+    python = load_tasks({"source": "jsonl", "args": {**args, "environment": "python", "env_args": {"timeout_s": 2}}})
+    assert [[each["function"]["name"] for each in task.tools] for task in python] == [["python"]] * 2
+    assert {(task.environment, task.env_args["timeout_s"], task.verifier) for task in python} == {("python", 2, "math")}
+    plain = load_tasks({"source": "jsonl", "args": args})
+    assert [[each["function"]["name"] for each in task.tools] for task in plain] == [[], ["search"]]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"environment": "pyton"}, "environment: no environment 'pyton'; did you mean 'python'"),
+        ({"env_args": {"timeout_s": 2}}, "gsm8k: `env_args` are those of an environment; name it"),
+        ({"demonstrate": True}, "shows calls of the tool python; give `environment: python`"),
+        ({"demonstrate": True, "environment": "shop"}, "shows calls of the tool python; give `environment: python`"),
+    ],
+)
+def test_gsm8k_says_what_tools_it_cannot_offer(args: dict[str, Any], words: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "gsm8k.jsonl", [GSM8K])
+    with pytest.raises(TaskError, match=re.escape(words)):
+        load_tasks({"source": "gsm8k", "args": {"path": str(path), **args}})
 
 
 def test_a_second_system_message_is_refused() -> None:

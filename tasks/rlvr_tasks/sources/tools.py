@@ -135,11 +135,12 @@ def _solved(task: Task, errand: Errand) -> tuple[Message, ...]:
     return (*messages, {"role": "assistant", "content": reply})
 
 
-def calling(calls: Calls) -> Message:
+def calling(calls: Calls, words: str = "") -> Message:
+    """An assistant's turn that makes calls, after these words."""
     made = [{"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}} for call in calls]
     return {
         "role": "assistant",
-        "content": "",
+        "content": words,
         "tool_calls": [{"id": call.id, **item} for call, item in zip(calls, made, strict=True)],
     }
 

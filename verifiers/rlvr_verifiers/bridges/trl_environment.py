@@ -10,7 +10,6 @@ prompt by TRL; here the prompt is the task's own, so such a class is refused.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import math
@@ -21,6 +20,7 @@ from rlvr_verifiers.bridges.columns import columns_of
 from rlvr_verifiers.bridges.rubric import parameters_of
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.protocol import as_score
+from rlvr_verifiers.tool_env.loops import where_no_loop_runs
 from rlvr_verifiers.tool_env.registry import Environment, offered
 from rlvr_verifiers.tool_env.replay import executed, opened, replay
 from rlvr_verifiers.tool_env.tools import tool
@@ -87,6 +87,7 @@ class EnvironmentReward:
             raise VerifierError(f"{kind.__name__} has no get_reward(), so it is no verifier; name another for its tasks")
         self._name = kind.__name__
 
+    @where_no_loop_runs
     def check_task(self, task: Task) -> str | None:
         if task.verifier_args:
             return f"{self._name}.get_reward() takes no verifier_args; what its reset needs goes into env_args or info"
@@ -97,9 +98,8 @@ class EnvironmentReward:
         with opened(task):
             return None
 
+    @where_no_loop_runs
     def score(self, task: Task, completion: Completion) -> Score:
-        """Not a coroutine: tools that are run again may be, and need a loop of their own."""
         with opened(task) as instance:
             replay(instance, executed(completion))
-            reward = instance.environment.get_reward()
-            return as_score(asyncio.run(reward) if inspect.iscoroutine(reward) else reward, self._name)
+            return as_score(instance.finished(instance.environment.get_reward()), self._name)

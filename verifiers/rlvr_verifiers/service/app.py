@@ -6,7 +6,8 @@ it takes work, GET /metrics counts (Prometheus text). /openapi.json is the schem
 `Authorization: Bearer ...`.
 
 Only verifiers that the server was started for can be asked: a name in a request never imports anything. More verifications than
-`max_waiting` are refused at once with 503 and Retry-After, so that a queue cannot grow without bound.
+`max_waiting` are refused at once with 503 and Retry-After, so that a queue cannot grow without bound; a batch that is more than that by
+itself, with 413.
 """
 
 from __future__ import annotations
@@ -98,6 +99,10 @@ class Service:
 
     async def score(self, questions: Sequence[Question]) -> list[Score]:
         tasks = [self._task(number, question.task) for number, question in enumerate(questions)]
+        if len(questions) > self.max_waiting:
+            raise HTTPException(
+                413, f"{len(questions)} at once are more than this server holds ({self.max_waiting}); send fewer"
+            )
         if self.draining or self.waiting + len(questions) > self.max_waiting:
             self.refused += len(questions)
             why = "the server is stopping" if self.draining else f"{self.waiting} verifications are waiting"
@@ -198,7 +203,7 @@ def make_app(
 
     app = FastAPI(title="rlvr verifiers", description=__doc__ or "", lifespan=lifespan)
     guard = [Depends(allowed)]
-    told: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (400, 401, 422, 503)}
+    told: dict[int | str, dict[str, Any]] = {code: {"model": Problem} for code in (400, 401, 413, 422, 503)}
 
     @app.post("/score", dependencies=guard, responses=told)
     async def score(question: Question) -> ScoreBody:

@@ -28,6 +28,7 @@ from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.tool_call import FORMATS, Call, parse_calls
 from rlvr_verifiers.tool_env.hosted import tool_server
 from rlvr_verifiers.tool_env.instance import Instance, ToolResult, error_text
+from rlvr_verifiers.tool_env.loops import where_no_loop_runs
 from rlvr_verifiers.tool_env.registry import resolve, tools_for
 from rlvr_verifiers.types import Message, Task
 
@@ -62,7 +63,7 @@ class InThisProcess:
 
     def __init__(self, task: Task) -> None:
         """Raises VerifierError as `Instance` does."""
-        self._instance = Instance(task)
+        self._instance = where_no_loop_runs(lambda: Instance(task))()
         self._hangs = False
 
     async def run(self, call: Call, output_chars: int, timeout_s: float) -> ToolResult:

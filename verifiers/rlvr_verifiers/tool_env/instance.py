@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import dataclasses
-import inspect
 import json
 import time
-from typing import Any, cast
+from typing import Any
 
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.tool_call import Call
+from rlvr_verifiers.tool_env.loops import OwnLoop
 from rlvr_verifiers.tool_env.registry import resolve, tools_for
 from rlvr_verifiers.tool_env.tools import Tool, ToolError
 from rlvr_verifiers.types import Task
@@ -37,12 +36,15 @@ class Instance:
         """Raises VerifierError where there is no such environment or it cannot be reset."""
         self.tools = tools_for(task)
         self.environment: Any = resolve(task.environment or "")()
+        self._loop = OwnLoop()
         try:
             # Its own copy: an environment that edits its arguments must not edit those of the next rollout.
-            self.environment.reset(dataclasses.replace(task, env_args=copy.deepcopy(dict(task.env_args))))
+            self.finished(self.environment.reset(dataclasses.replace(task, env_args=copy.deepcopy(dict(task.env_args)))))
         except VerifierError:
+            self._loop.close()
             raise
         except Exception as error:
+            self._loop.close()
             what = f"{type(error).__name__}: {clip(str(error), 200)}"
             raise VerifierError(f"environment {task.environment!r} cannot be reset for task {task.id!r}: {what}") from error
 
@@ -63,15 +65,19 @@ class Instance:
         found: Tool | None = self.tools.get(call.name)
         if found is None:
             raise ToolError(f"there is no tool {clip(call.name, 60)!r}; the tools are {', '.join(self.tools)}")
-        value = found.method(self.environment, **found.bind(call.arguments))
-        if inspect.iscoroutine(value):
-            return asyncio.run(cast("Any", value))
-        return value
+        return self.finished(found.method(self.environment, **found.bind(call.arguments)))
+
+    def finished(self, value: object) -> Any:
+        """What a method of the environment returned; where it is a coroutine, what that comes to in the environment's own loop."""
+        return self._loop.finished(value)
 
     def close(self) -> None:
         close = getattr(self.environment, "close", None)
-        if close is not None:
-            close()
+        try:
+            if close is not None:
+                self.finished(close())
+        finally:
+            self._loop.close()
 
 
 def shown(value: object, limit: int) -> str:

@@ -31,9 +31,11 @@ class Environment(Protocol):
     Further methods are optional. `state() -> JSON data`: what a final check compares; without it, all attributes that do not start
     with an underscore. `check(task, reply) -> str | None`: what is wrong in the end, or None. `close()`: frees what it holds.
     `in_process = True`: its tools are quick and always end, so it needs no process of its own.
+
+    Any method may be `async def`: an instance has an event loop of its own, which runs while a method of it does.
     """
 
-    def reset(self, task: Task) -> None:
+    def reset(self, task: Task) -> Any:
         """Sets the state that a rollout of this task starts from, from `task.env_args`. Called once, on a fresh instance."""
         ...
 

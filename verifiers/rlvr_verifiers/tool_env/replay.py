@@ -57,7 +57,7 @@ def state_of(instance: Instance) -> str:
     environment: object = instance.environment
     method = getattr(environment, "state", None)
     attributes: dict[str, object] = {name: value for name, value in vars(environment).items() if not name.startswith("_")}
-    state: object = method() if callable(method) else attributes
+    state: object = instance.finished(method()) if callable(method) else attributes
     try:
         return json.dumps(_plain(state), sort_keys=True, ensure_ascii=False)
     except RecursionError:

@@ -16,6 +16,7 @@ from rlvr_verifiers.response import final_text
 from rlvr_verifiers.tool_call import parse_calls
 from rlvr_verifiers.tool_env.answer import Gold, read_gold, states
 from rlvr_verifiers.tool_env.instance import Instance
+from rlvr_verifiers.tool_env.loops import where_no_loop_runs
 from rlvr_verifiers.tool_env.registry import offered
 from rlvr_verifiers.tool_env.replay import executed, opened, replay, state_of
 from rlvr_verifiers.types import Completion, Score, Task
@@ -30,6 +31,7 @@ _NUMBER = re.compile(r"\d+")
 class ToolEnv:
     reasons = frozenset({"ok", "wrong_state", "missing_output", "hedge", "refused", "no_answer"})
 
+    @where_no_loop_runs
     def check_task(self, task: Task) -> str | None:
         """Runs the gold. A task that a policy solves by doing nothing is refused."""
         ArgumentReader("tool_env", task.verifier_args).finish()
@@ -44,6 +46,7 @@ class ToolEnv:
                     return f"the gold's call of {result.call.name!r} fails: {clip(result.content, 200)}"
             return _solved_by_nothing(task, gold, untouched, wanted)
 
+    @where_no_loop_runs
     def score(self, task: Task, completion: Completion) -> Score:
         ArgumentReader("tool_env", task.verifier_args).finish()
         gold = read_gold(task.answer)
@@ -111,7 +114,7 @@ def _reply_problem(gold: Gold, reply: str) -> Problem | None:
 
 def _refusal(task: Task, instance: Instance, reply: str) -> Problem | None:
     check = _own_check(instance)
-    problem = None if check is None else check(task, reply)
+    problem = None if check is None else instance.finished(check(task, reply))
     return None if problem is None else ("refused", clip(str(problem), 300))
 
 
