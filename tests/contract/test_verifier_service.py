@@ -127,7 +127,8 @@ def test_it_finishes_what_is_under_way_before_it_ends(slow: str) -> None:
             target=lambda: replies.append(httpx.post(f"{address}/score", json=question("x", verifier=slow)).status_code)
         )
         thread.start()
-        time.sleep(0.2)
+        while "rlvr_waiting 1" not in httpx.get(f"{address}/metrics").text and thread.is_alive():
+            time.sleep(0.02)
     thread.join()
     assert replies == [200]
 
