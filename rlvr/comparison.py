@@ -226,7 +226,7 @@ def _verdict(a: VariantResult, b: VariantResult, found: CrossedComparison, p: fl
     interval = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
     if p is None:
         return (
-            f"One seed cannot tell {a.name} from {b.name}: these two runs differ by {100 * d.value:+.1f} points, {interval} over tasks "
+            f"One seed cannot tell {a.name} from {b.name}: of these two runs {better.name} is ahead by {size}, {interval} over tasks "
             f"({_p(found.these_runs.p_value)} for these runs), and another seed may turn it round. Give --seeds 3 or more."
         )
     # The p-value is Holm's, the interval each pair's own: one may hold 0 where the other does not.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,16 @@ def test_a_large_difference_is_told_and_a_small_one_is_not(tmp_path: Path) -> No
     assert untold.pairs[0].verdict.startswith("No difference shown between grpo and dapo")
 
 
-def test_one_seed_is_never_a_verdict_on_the_algorithms(tmp_path: Path) -> None:
-    result = compare_runs(variants_of_folders(runs(tmp_path, {"grpo": 0.0, "dapo": 1.0}, seeds=1)))
-    assert "One seed cannot tell" in result.pairs[0].verdict
+@pytest.mark.parametrize("scores", [{"grpo": 0.1, "dapo": 0.9}, {"grpo": 0.9, "dapo": 0.1}])
+def test_one_seed_is_never_a_verdict_on_the_algorithms(tmp_path: Path, scores: dict[str, float]) -> None:
+    result = compare_runs(variants_of_folders(runs(tmp_path, scores, seeds=1)))
+    said = re.search(
+        r"One seed cannot tell .* (\w+)-0 is ahead by ([\d.]+) .* interval \+([\d.]+) to \+([\d.]+) over tasks",
+        result.pairs[0].verdict,
+    )
+    assert said is not None
+    assert said[1] == max(scores, key=lambda name: scores[name])
+    assert float(said[3]) < float(said[2]) < float(said[4])
     assert result.pairs[0].adjusted_p is None
 
 
