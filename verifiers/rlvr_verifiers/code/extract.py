@@ -11,7 +11,7 @@ NAMES: dict[str, frozenset[str]] = {
 }
 """What fences of a language are marked with."""
 
-_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([\w+#.-]{0,20})([^`]*)\Z")
+_FENCE = re.compile(r"([ \t]*+)(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]{0,20}+)([^`]*+)\Z")  # nothing is given back: each character is read once
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
