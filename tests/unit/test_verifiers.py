@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlvr_verifiers.answers import Stated, stated_answer
 from rlvr_verifiers.registry import check_task, resolve
 from rlvr_verifiers.response import after_reasoning, final_text
 from rlvr_verifiers.scoring import score_group_now, score_now
@@ -53,6 +55,14 @@ def test_end_of_turn_tokens_are_no_part_of_the_answer() -> None:
 def test_a_tools_output_is_never_taken_for_the_policys_answer() -> None:
     messages = ({"role": "assistant", "content": "let me look"}, {"role": "tool", "content": "42"})
     assert final_text(Completion(text="let me look 42", messages=messages)) is None
+
+
+def test_blanks_behind_an_or_are_read_once() -> None:
+    text = r"\boxed{1} or" + " " * 20_000 + "x"
+    begin = time.thread_time()
+    assert stated_answer(text, truncated=False) == Stated(("1",))
+    assert time.thread_time() - begin < 1.0
+    assert stated_answer(r"\boxed{1} or  maybe  2", truncated=False) == Stated(("1", "2"), hedged=True)
 
 
 # -- exact ------------------------------------------------------------------------------------------------------------
