@@ -203,6 +203,8 @@ STDIO: dict[str, Any] = {"style": "stdio", "cases": [{"stdin": "1", "stdout": "2
         ({**GOOD, "limits": {"wall_s": True}}, "positive"),
         ({**GOOD, "float_tol": -1}, "float_tol"),
         ({**GOOD, "language": "cobol"}, "language"),
+        ({**STDIO, "language": "sql"}, "language is 'sql'; known: python"),  # its fences are known, and no box runs it
+        ({**STDIO, "language": ["python"]}, "language"),
         ({"style": "function", "entry_point": "f", "check": "print(f(1))"}, "assert"),
         ({"style": "function", "entry_point": "f", "check": "assert f(1) == None"}, "nothing"),
         ({**STDIO, "entry_point": "f"}, "entry_point"),
