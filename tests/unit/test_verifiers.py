@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlvr_sandbox import Outcome
+from rlvr_verifiers import reasoning_gym
 from rlvr_verifiers.answers import Stated, stated_answer
 from rlvr_verifiers.registry import check_task, resolve
 from rlvr_verifiers.response import after_reasoning, final_text
@@ -302,3 +305,21 @@ def test_unusable_arguments_are_one_line_at_load(bad: Task, message: str) -> Non
 )
 def test_usable_tasks_pass_the_check(good: Task) -> None:
     assert check_task(good) is None
+
+
+# -- reasoning_gym ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["", "So the answer: 3? ", "\u0130\u0130\u0130: ", "\u017f\u212a ", "ANSWER: none\n"])
+def test_reasoning_gym_takes_what_stands_behind_the_last_answer(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capital I with a dot is two characters in lower case."""
+    asked: list[str] = []
+
+    def scored(name: str, answer: str, entry: dict[str, Any]) -> Outcome:
+        asked.append(answer)
+        return Outcome(status="ok", value=1.0)
+
+    monkeypatch.setattr(reasoning_gym, "_scored", scored)
+    entry = json.dumps({"name": "ab", "entry": {"question": "q", "answer": "A#", "metadata": {}}})
+    assert reason(task("reasoning_gym", entry), f"{before}Answer: A#\n B#") == "ok"
+    assert asked == ["A#\n B#"]
