@@ -17,7 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from rlvr_sandbox import Call, Limits, Program, SandboxError, shared_sandbox
+from rlvr_sandbox import Call, CodecError, Limits, Program, SandboxError, shared_sandbox
+from rlvr_sandbox.frames import pack
 from rlvr_verifiers.arguments import ArgumentReader, clip
 from rlvr_verifiers.bridges.formula import Formula
 from rlvr_verifiers.bridges.similarity import METRICS
@@ -165,12 +166,28 @@ def _item(task: Task) -> dict[str, Any]:
 
 
 def _sample(completion: Completion, text: str) -> dict[str, Any]:
-    tools: Any = completion.messages[-1].get("tool_calls") if completion.messages else None
+    """What a grader sees of the completion. `output_json` is None where the text is no JSON, or too deep to be carried into a box.
+
+    Raises _GraderFailedError where the calls cannot be carried.
+    """
+    tools: Any = (completion.messages[-1].get("tool_calls") if completion.messages else None) or []
+    if not _can_be_carried(tools):
+        raise _GraderFailedError("its calls are too deep or too long for a box", "too_large", 0.0)
     try:
         parsed: Any = json.loads(text)
     except (ValueError, RecursionError):
         parsed = None
-    return {"output_text": text, "output_json": parsed, "output_tools": tools or [], "choices": []}
+    found = parsed if _can_be_carried(parsed) else None
+    return {"output_text": text, "output_json": found, "output_tools": tools, "choices": []}
+
+
+def _can_be_carried(value: Any) -> bool:
+    """As a part of the first argument of a call."""
+    try:
+        pack("call", 1, ({"": value},), {})
+    except CodecError:
+        return False
+    return True
 
 
 def _holes(value: Any) -> list[str]:
