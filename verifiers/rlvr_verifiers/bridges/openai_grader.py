@@ -45,8 +45,13 @@ class OpenAIGrader:
                 _look_up({"item": _item(task)}, name)
         return None
 
-    def prepare(self) -> None:
-        """Starts nothing: only a python grader needs the sandbox, and it starts with the first one."""
+    def prepare_task(self, task: Task) -> None:
+        """Starts the sandbox where a python grader needs it. Raises VerifierError where that is not possible."""
+        if _runs_code(_grader(task)):
+            try:
+                shared_sandbox().walls()
+            except SandboxError as error:
+                raise VerifierError(f"verifier 'openai_grader': {error}") from error
 
     def value_range(self, task: Task) -> tuple[float, float]:
         return (
@@ -92,6 +97,11 @@ def _grader(task: Task) -> Mapping[str, Any]:
     grader = read.mapping("grader")
     read.finish()
     return grader
+
+
+def _runs_code(grader: Mapping[str, Any]) -> bool:
+    parts = cast("Mapping[str, Mapping[str, Any]]", grader.get("graders", {}))
+    return grader.get("type") == "python" or any(map(_runs_code, parts.values()))
 
 
 def _check(grader: Mapping[str, Any], where: str) -> None:
