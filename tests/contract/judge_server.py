@@ -12,7 +12,8 @@ Answer = Callable[[list[dict[str, str]]], str]
 
 
 class JudgeServer:
-    """`script` is gone through one entry a request, the last for ever: a status code, drip, drip headers, hang, cut, junk, redirect, or answer."""
+    """`script` is gone through one entry a request, the last for ever: a status code, drip, drip headers, hang, cut, junk, redirect,
+    or answer."""
 
     def __init__(self, answer: Answer, script: tuple[int | str, ...] = ("answer",)) -> None:
         self.answer = answer
