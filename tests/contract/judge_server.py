@@ -12,7 +12,8 @@ Answer = Callable[[list[dict[str, str]]], str]
 
 
 class JudgeServer:
-    """`script` is gone through one entry a request, the last for ever: a status code, drip, hang, cut, junk, redirect, or answer."""
+    """`script` is gone through one entry a request, the last for ever: a status code, drip, drip headers, hang, cut, junk, redirect,
+    or answer."""
 
     def __init__(self, answer: Answer, script: tuple[int | str, ...] = ("answer",)) -> None:
         self.answer = answer
@@ -62,10 +63,13 @@ class JudgeServer:
             handler.end_headers()
             handler.wfile.write(b'{"choices": [')
             handler.close_connection = True
-        elif step == "drip":
+        elif step in ("drip", "drip headers"):
             handler.send_response(200)
             handler.send_header("Content-Length", "5000")
-            handler.end_headers()
+            if step == "drip":
+                handler.end_headers()
+            else:
+                handler.flush_headers()
             while not self._released.wait(0.1):
                 try:
                     handler.wfile.write(b" ")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import hashlib
 import json
 import os
 import pickle
@@ -169,7 +171,7 @@ def test_a_judge_killed_in_the_middle_of_a_run(start: Start) -> None:
     assert judged(task(server), "one").value == 1.0  # from the cache
 
 
-@pytest.mark.parametrize("step", ["hang", "drip"])
+@pytest.mark.parametrize("step", ["hang", "drip", "drip headers"])
 def test_a_slow_endpoint_is_none_in_the_time_it_was_given(start: Start, step: str) -> None:
     server = start("", step)
     started = time.monotonic()
@@ -318,6 +320,22 @@ def test_in_a_pool_a_slow_judge_is_none_and_not_a_timeout_of_zero(start: Start) 
 
     score = asyncio.run(run())
     assert (score.value, score.reason) == (None, "judge_unreachable")
+
+
+def test_in_a_pool_a_judge_that_cannot_go_on_is_our_failure(cache: Path) -> None:
+    """Its turn is counted in a file that somebody else has locked; no completion can do that."""
+    cache.mkdir()
+    endpoint = "http://127.0.0.1:9/v1"
+    with (cache / f"rate-{hashlib.sha256(endpoint.encode()).hexdigest()[:16]}").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        stuck = task(None, endpoint=endpoint, requests_per_minute=60, timeout_s=0.5)
+
+        async def run() -> Any:
+            async with VerifierPool(workers=1, deadline_s=1.0, verifiers=["judge"]) as pool:
+                return await pool.score(stuck, Completion(text="Hello!"))
+
+        score = asyncio.run(run())
+    assert (score.value, score.reason) == (None, "verifier_error"), score
 
 
 def test_processes_share_cache_and_ledger(start: Start, cache: Path) -> None:

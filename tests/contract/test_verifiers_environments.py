@@ -58,6 +58,12 @@ class Sums(vf.Taskset[SumTask, SumsConfig]):
         for n in range(self.config.size):
             yield SumTask(SumData(prompt=f"{n} + {n}?", system_prompt="Answer.", answer=str(2 * n)))
 
+class Slow(Sums):
+    def load(self):
+        for n in range(60):
+            time.sleep(0.04)
+            yield SumTask(SumData(prompt=f"{n}?", answer=str(n)))
+
 class ToolTask(SumTask):
     @classmethod
     def toolsets(cls, config):
@@ -202,6 +208,16 @@ def test_loading_an_environment_is_not_on_the_clock(folder: Path, python: str) -
     async def main() -> Score:
         async with VerifierPool(1, 1.0) as pool:
             return await pool.score(task, Completion(text="0"))
+
+    assert asyncio.run(main()).value == pytest.approx(1.2)
+
+
+def test_reading_rows_up_to_the_task_s_own_is_not_on_the_clock(folder: Path, python: str) -> None:
+    last = tasks_of(f"{folder}/tasksets.py:Slow", python)[59]
+
+    async def main() -> Score:
+        async with VerifierPool(1, 1.5) as pool:
+            return await pool.score(last, Completion(text=last.answer))
 
     assert asyncio.run(main()).value == pytest.approx(1.2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -44,6 +45,13 @@ def test_the_program_is_the_last_block_of_its_language(text: str, source: str | 
 
 def test_an_open_block_is_known_as_open() -> None:
     assert [block.closed for block in blocks("```\na\n```\n```python\nb")] == [True, False]
+
+
+@pytest.mark.parametrize("line", ["```" + " " * 30_000 + "`", "~" * 30_000 + "`", "```python" + " \t" * 15_000 + "`"])
+def test_a_line_that_is_nearly_a_fence_is_read_once(line: str) -> None:
+    begin = time.thread_time()
+    assert blocks(line) == []
+    assert time.thread_time() - begin < 1.0
 
 
 def cases(check: str) -> Any:
@@ -195,6 +203,8 @@ STDIO: dict[str, Any] = {"style": "stdio", "cases": [{"stdin": "1", "stdout": "2
         ({**GOOD, "limits": {"wall_s": True}}, "positive"),
         ({**GOOD, "float_tol": -1}, "float_tol"),
         ({**GOOD, "language": "cobol"}, "language"),
+        ({**STDIO, "language": "sql"}, "language is 'sql'; known: python"),  # its fences are known, and no box runs it
+        ({**STDIO, "language": ["python"]}, "language"),
         ({"style": "function", "entry_point": "f", "check": "print(f(1))"}, "assert"),
         ({"style": "function", "entry_point": "f", "check": "assert f(1) == None"}, "nothing"),
         ({**STDIO, "entry_point": "f"}, "entry_point"),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlvr_sandbox import Outcome
+from rlvr_verifiers import reasoning_gym
+from rlvr_verifiers.answers import Stated, stated_answer
 from rlvr_verifiers.registry import check_task, resolve
 from rlvr_verifiers.response import after_reasoning, final_text
 from rlvr_verifiers.scoring import score_group_now, score_now
@@ -53,6 +58,14 @@ def test_end_of_turn_tokens_are_no_part_of_the_answer() -> None:
 def test_a_tools_output_is_never_taken_for_the_policys_answer() -> None:
     messages = ({"role": "assistant", "content": "let me look"}, {"role": "tool", "content": "42"})
     assert final_text(Completion(text="let me look 42", messages=messages)) is None
+
+
+def test_blanks_behind_an_or_are_read_once() -> None:
+    text = r"\boxed{1} or" + " " * 20_000 + "x"
+    begin = time.thread_time()
+    assert stated_answer(text, truncated=False) == Stated(("1",))
+    assert time.thread_time() - begin < 1.0
+    assert stated_answer(r"\boxed{1} or  maybe  2", truncated=False) == Stated(("1", "2"), hedged=True)
 
 
 # -- exact ------------------------------------------------------------------------------------------------------------
@@ -292,3 +305,21 @@ def test_unusable_arguments_are_one_line_at_load(bad: Task, message: str) -> Non
 )
 def test_usable_tasks_pass_the_check(good: Task) -> None:
     assert check_task(good) is None
+
+
+# -- reasoning_gym ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", ["", "So the answer: 3? ", "\u0130\u0130\u0130: ", "\u017f\u212a ", "ANSWER: none\n"])
+def test_reasoning_gym_takes_what_stands_behind_the_last_answer(before: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capital I with a dot is two characters in lower case."""
+    asked: list[str] = []
+
+    def scored(name: str, answer: str, entry: dict[str, Any]) -> Outcome:
+        asked.append(answer)
+        return Outcome(status="ok", value=1.0)
+
+    monkeypatch.setattr(reasoning_gym, "_scored", scored)
+    entry = json.dumps({"name": "ab", "entry": {"question": "q", "answer": "A#", "metadata": {}}})
+    assert reason(task("reasoning_gym", entry), f"{before}Answer: A#\n B#") == "ok"
+    assert asked == ["A#\n B#"]

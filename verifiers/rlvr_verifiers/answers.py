@@ -56,7 +56,7 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _ALSO = re.compile(
-    r"[\s$,;)*]{0,8}(?:\\[)\]]\s?)?\(?\bor\b\s+(?:maybe|perhaps|possibly|even|else)?\s*(\$[^$\n]{1,80}\$|[-+\\(]?\d[^\s,;]{0,40})",
+    r"[\s$,;)*]{0,8}(?:\\[)\]]\s?)?\(?\bor\b\s++(?:maybe|perhaps|possibly|even|else)?+\s*+(\$[^$\n]{1,80}\$|[-+\\(]?\d[^\s,;]{0,40})",
     re.IGNORECASE,
 )
 _BOLD_END = re.compile(r"\*\*([^*\n]{1,100})\*\*[.!\s]*\Z")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
 from typing import Any, cast
 
@@ -45,7 +46,7 @@ import reasoning_gym
 def score(name, answer, entry):
     return float(reasoning_gym.get_score_answer_fn(name)(answer, entry))
 """
-_MARK = "answer:"
+_MARK = re.compile("answer:", re.IGNORECASE | re.ASCII)
 
 
 class ReasoningGym:
@@ -77,8 +78,7 @@ class ReasoningGym:
         ArgumentReader("reasoning_gym", task.verifier_args).finish()
         name, entry = read_entry(task.answer)
         text = final_text(completion) or ""
-        place = text.lower().rfind(_MARK)
-        answer = text[place + len(_MARK) :].strip() if place >= 0 else ""
+        answer = _stated(text)
         if not answer or completion.finish_reason == "length":
             return _refused("no_answer", 'nothing stands behind "Answer:"')
         if len(answer) > MAX_ANSWER:
@@ -104,6 +104,12 @@ class ReasoningGym:
                 return _refused("timeout", "its scorer was stopped", answer)
             case _:
                 return _refused("crash", f"its scorer ended with {found.status}", answer)
+
+
+def _stated(text: str) -> str:
+    """What stands behind the last mark, or nothing. Searched in the text itself: a lower-case copy may have another length."""
+    ends = [match.end() for match in _MARK.finditer(text)]
+    return text[ends[-1] :].strip() if ends else ""
 
 
 def gold_completion(task: Task) -> Completion:

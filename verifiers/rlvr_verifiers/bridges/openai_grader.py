@@ -17,7 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from rlvr_sandbox import Call, Limits, Program, SandboxError, shared_sandbox
+from rlvr_sandbox import Call, CodecError, Limits, Program, SandboxError, shared_sandbox
+from rlvr_sandbox.frames import pack
 from rlvr_verifiers.arguments import ArgumentReader, clip
 from rlvr_verifiers.bridges.formula import Formula
 from rlvr_verifiers.bridges.similarity import METRICS
@@ -44,8 +45,13 @@ class OpenAIGrader:
                 _look_up({"item": _item(task)}, name)
         return None
 
-    def prepare(self) -> None:
-        """Starts nothing: only a python grader needs the sandbox, and it starts with the first one."""
+    def prepare_task(self, task: Task) -> None:
+        """Starts the sandbox where a python grader needs it. Raises VerifierError where that is not possible."""
+        if _runs_code(_grader(task)):
+            try:
+                shared_sandbox().walls()
+            except SandboxError as error:
+                raise VerifierError(f"verifier 'openai_grader': {error}") from error
 
     def value_range(self, task: Task) -> tuple[float, float]:
         return (
@@ -91,6 +97,11 @@ def _grader(task: Task) -> Mapping[str, Any]:
     grader = read.mapping("grader")
     read.finish()
     return grader
+
+
+def _runs_code(grader: Mapping[str, Any]) -> bool:
+    parts = cast("Mapping[str, Mapping[str, Any]]", grader.get("graders", {}))
+    return grader.get("type") == "python" or any(map(_runs_code, parts.values()))
 
 
 def _check(grader: Mapping[str, Any], where: str) -> None:
@@ -165,12 +176,28 @@ def _item(task: Task) -> dict[str, Any]:
 
 
 def _sample(completion: Completion, text: str) -> dict[str, Any]:
-    tools: Any = completion.messages[-1].get("tool_calls") if completion.messages else None
+    """What a grader sees of the completion. `output_json` is None where the text is no JSON, or too deep to be carried into a box.
+
+    Raises _GraderFailedError where the calls cannot be carried.
+    """
+    tools: Any = (completion.messages[-1].get("tool_calls") if completion.messages else None) or []
+    if not _can_be_carried(tools):
+        raise _GraderFailedError("its calls are too deep or too long for a box", "too_large", 0.0)
     try:
         parsed: Any = json.loads(text)
     except (ValueError, RecursionError):
         parsed = None
-    return {"output_text": text, "output_json": parsed, "output_tools": tools or [], "choices": []}
+    found = parsed if _can_be_carried(parsed) else None
+    return {"output_text": text, "output_json": found, "output_tools": tools, "choices": []}
+
+
+def _can_be_carried(value: Any) -> bool:
+    """As a part of the first argument of a call."""
+    try:
+        pack("call", 1, ({"": value},), {})
+    except CodecError:
+        return False
+    return True
 
 
 def _holes(value: Any) -> list[str]:

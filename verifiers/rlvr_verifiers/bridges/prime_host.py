@@ -3,6 +3,7 @@
     PYTHON prime_host.py        one JSON object a line in, one out; what the environment prints goes to standard error
 
     {"load": {"environment", "args", "limit"}}                    -> {"rows": [{id, prompt, answer, info, group}]}
+    {"open": {"environment", "args", "index"}}                    -> {"key"}, once all rows up to that one have been read
     {"score": {"environment", "args", "index", "key", "completions"}}  -> {"scores": [{value, metrics}]}
     anything that goes wrong                                      -> {"error": text}
 
@@ -30,7 +31,7 @@ def main() -> None:
     for line in sys.stdin:
         try:
             ((verb, question),) = json.loads(line).items()
-            answer = {"load": rows, "score": scores}[verb](**question)
+            answer = {"load": rows, "open": row_key, "score": scores}[verb](**question)
         except BaseException as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         answers.write(json.dumps(answer) + "\n")
@@ -42,10 +43,13 @@ def rows(environment: str, args: dict[str, Any], limit: int | None) -> dict[str,
     return {"rows": [opened_environment.row(index) for index in opened_environment.indices(limit)]}
 
 
+def row_key(environment: str, args: dict[str, Any], index: int) -> dict[str, Any]:
+    return {"key": opened(environment, json.dumps(args, sort_keys=True)).row(index)["key"]}
+
+
 def scores(environment: str, args: dict[str, Any], index: int, key: str, completions: list[Any]) -> dict[str, Any]:
     opened_environment = opened(environment, json.dumps(args, sort_keys=True))
-    found = opened_environment.row(index)["key"]
-    if found != key:
+    if row_key(environment, args, index)["key"] != key:
         raise ValueError(f"load the tasks again: row {index} is not the one that the task was made from, in {environment}")
     return {"scores": asyncio.run(opened_environment.scores(index, completions))}
 

@@ -59,9 +59,9 @@ class VerifiersEnv:
         )
 
     def prepare_task(self, task: Task) -> None:
-        """The other interpreter may take longer to import its environment than a score may take."""
+        """The other interpreter may take longer to import its environment, and to read it up to this row, than a score may take."""
         place = _place(task)
-        host(place.python).open(place)
+        host(place.python).open(place, _row(task)[0])
 
     def whole_group(self, task: Task) -> bool:
         return bool(task.info.get("verifiers", {}).get("group"))
@@ -106,7 +106,8 @@ class Host:
     def __init__(self, python: str) -> None:
         self._python = python
         self._lock = threading.Lock()
-        self._opened: set[Place] = set()
+        self._opened: dict[Place, int] = {}
+        """The last row of each that has been read."""
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [python, str(HOST)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
@@ -134,11 +135,11 @@ class Host:
             raise VerifierError(f"environment {place.environment!r} in {self._python}: {clip(str(answer['error']), 300)}")
         return answer
 
-    def open(self, place: Place) -> None:
-        """Has the environment imported, once. Raises VerifierError where it cannot be."""
-        if place not in self._opened:
-            self.ask("load", place, {"limit": 1})
-            self._opened.add(place)
+    def open(self, place: Place, index: int) -> None:
+        """Has the environment imported and read up to the row, once. Raises VerifierError where that cannot be."""
+        if self._opened.get(place, -1) < index:
+            self.ask("open", place, {"index": index})
+            self._opened[place] = index
 
     def close(self) -> None:
         self._process.kill()

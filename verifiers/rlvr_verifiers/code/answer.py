@@ -13,12 +13,15 @@ from typing import Any, Literal, cast
 
 from rlvr_sandbox import CodecError, Limits
 from rlvr_sandbox.codec import encode
+from rlvr_sandbox.types import LANGUAGES
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.code.asserts import FunctionCase, cases_of
 from rlvr_verifiers.code.extract import NAMES
 from rlvr_verifiers.errors import VerifierError
 
 _KEYS = ("style", "entry_point", "check", "cases", "preamble", "limits", "float_tol", "language")
+_LANGUAGES = tuple(name for name in LANGUAGES if name in NAMES)
+"""Those that boxes run and whose fences are known: others know fences of `sql`, too."""
 _LIMITS = tuple(field.name for field in dataclasses.fields(Limits))
 
 
@@ -52,8 +55,8 @@ def read_answer(answer: str) -> Gold:
     if style not in ("function", "stdio"):
         raise _bad(f"style is {clip(repr(style), 40)}; give function or stdio")
     language = data.get("language", "python")
-    if language not in NAMES:
-        raise _bad(f"language is {clip(repr(language), 40)}; known: {', '.join(NAMES)}")
+    if language not in _LANGUAGES:
+        raise _bad(f"language is {clip(repr(language), 40)}; known: {', '.join(_LANGUAGES)}")
     tolerance = data.get("float_tol", 0.0)
     if type(tolerance) not in (int, float) or not math.isfinite(tolerance) or tolerance < 0:
         raise _bad(f"float_tol is {clip(repr(tolerance), 40)}; give a finite number from 0 up")

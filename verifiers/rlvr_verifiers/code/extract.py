@@ -11,7 +11,8 @@ NAMES: dict[str, frozenset[str]] = {
 }
 """What fences of a language are marked with."""
 
-_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([\w+#.-]{0,20})([^`]*)\Z")
+# Nothing is given back, so each character is read once.
+_FENCE = re.compile(r"([ \t]*+)(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]{0,20}+)([^`]*+)\Z")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ import http.client
 import json
 import os
 import random
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -140,6 +142,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_NoRedirect())
+_Answer = tuple[int, str | None, bytes]
+"""Status, Retry-After and body."""
 
 
 def _post(body: Mapping[str, Any], options: Options, timeout_s: float) -> Reply:
@@ -148,19 +152,44 @@ def _post(body: Mapping[str, Any], options: Options, timeout_s: float) -> Reply:
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     data = json.dumps(body).encode()
     request = urllib.request.Request(f"{options.endpoint}/chat/completions", data, headers, method="POST")  # noqa: S310 - http or https, checked
-    until = time.monotonic() + timeout_s
     try:
-        with _OPENER.open(request, timeout=timeout_s) as answer:
-            content = _read_until(answer, until)
-    except urllib.error.HTTPError as error:
-        with error:
-            said = _without(key, error.read(2000).decode("utf-8", "replace"))
-        after = _retry_after(error.headers.get("Retry-After")) if error.code in WORTH_ANOTHER_TRY else None
-        raise JudgeError("judge_refused", f"{options.endpoint} answered {error.code}: {clip(said, 200)}", after) from None
+        code, pause, content = _in_time(lambda: _exchange(request, timeout_s), timeout_s)
     except (OSError, http.client.HTTPException) as error:  # refused, reset, timed out, cut off in the middle
         said = _without(key, str(error) or type(error).__name__)
         raise JudgeError("judge_unreachable", f"{options.endpoint}: {clip(said, 200)}", 0.0) from None
+    if not 200 <= code < 300:
+        said = _without(key, content.decode("utf-8", "replace"))
+        after = _retry_after(pause) if code in WORTH_ANOTHER_TRY else None
+        raise JudgeError("judge_refused", f"{options.endpoint} answered {code}: {clip(said, 200)}", after)
     return _parsed(content, options)
+
+
+def _in_time(exchange: Callable[[], _Answer], timeout_s: float) -> _Answer:
+    """What it returns, or raises. Raises TimeoutError after these seconds, and leaves it to its thread: the limit of a socket
+    is one of silence, so that it bounds neither headers that drip nor the look-up of a name."""
+    future = Future[_Answer]()
+
+    def run() -> None:
+        try:
+            future.set_result(exchange())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="judge", daemon=True).start()
+    try:
+        return future.result(timeout_s)
+    except TimeoutError:
+        raise TimeoutError("the reply was not finished in time") from None
+
+
+def _exchange(request: urllib.request.Request, timeout_s: float) -> _Answer:
+    until = time.monotonic() + timeout_s
+    try:
+        with _OPENER.open(request, timeout=timeout_s) as answer:
+            return answer.status, None, _read_until(answer, until)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers.get("Retry-After"), error.read(2000)
 
 
 def _read_until(answer: Any, until: float) -> bytes:

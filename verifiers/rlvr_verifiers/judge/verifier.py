@@ -27,7 +27,7 @@ from rlvr_verifiers.types import Completion, Score, Task
 LONGEST_TEXT = 40_000
 """Characters of a completion; a judge's own context is finite, and cutting would hide an end."""
 SPARE_S = 5.0
-"""What the pool's deadline leaves beyond the judge's own time limit, so that a slow endpoint is None and not a timeout of 0."""
+"""For what is not the endpoint's doing: locks of the cache's files, a busy machine."""
 OPINION: Mapping[str, float] = {"opinion": 1.0}
 """Goes wherever the score goes, so that nobody takes it for a fact."""
 
@@ -46,7 +46,8 @@ class Judge:
             return str(error)
         return None
 
-    def deadline_s(self, task: Task) -> float:
+    def own_deadline_s(self, task: Task) -> float:
+        """It ends by its own time limit, whatever was sent to it or came back."""
         return options_of(task).timeout_s + SPARE_S
 
     def score(self, task: Task, completion: Completion) -> Score:

@@ -90,11 +90,13 @@ def order_of(query: str) -> tuple[int, int] | None:
 
 def _expected(database: bytes, query: str) -> Expected | None:
     """None where the rows, or which of them, hang on how they are stored."""
-    rows, others = canonical(run(database, query)), canonical(run(database, query, reverse=True))
-    place = order_of(query)
+    rows, turned = canonical(run(database, query)), canonical(run(database, query, reverse=True))
+    place, others = order_of(query), turned
     if place is not None and rows:
-        rows, others = (canonical(run(database, _decided(query, place, len(rows[0]), way))) for way in ("ASC", "DESC"))
-    if Counter(rows) != Counter(others):
+        rising, falling = (_decided(query, place, len(rows[0]), way) for way in ("ASC", "DESC"))
+        rows, others = canonical(run(database, rising)), canonical(run(database, falling))
+        turned = canonical(run(database, rising, reverse=True))
+    if not Counter(rows) == Counter(others) == Counter(turned):
         return None
     return Expected(database=database, rows=tuple(rows), blocks=None if place is None else tuple(_blocks(rows, others)))
 

@@ -1,7 +1,8 @@
 """`sql`: the last fenced query of the reply gives, on every database, the rows that the gold gives.
 
-The databases are the given ones and variations of them (`variations.py`), so that a query which gives the same rows by luck fails. A
-query runs in memory, reading only, within bounds (`database.py`); golds that give nothing, or the same everywhere, are refused.
+The databases are the given ones and variations of them (`variations.py`), each read both ways round, so that a query which gives the same
+rows, or the same order, by luck fails. A query runs in memory, reading only, within bounds (`database.py`); golds that give nothing, or the
+same everywhere, are refused.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ class Sql:
             return _refused("too_large", f"the query has {len(query)} characters, over {MAX_LENGTH}")
         for number, each in enumerate(expected, 1):
             where = f"on database {number} of {len(expected)}"
-            try:
-                problem = each.problem(canonical(run(each.database, query)))
-            except QueryError as error:
-                return _refused(error.reason, f"{where}: {clip(str(error), 200)}", query)
-            if problem is not None:
-                return _refused(problem, f"{where}: {EXPLAINED[problem]}", query)
+            for reverse in (False, True):  # an order that the query does not ask for is nobody's promise
+                try:
+                    problem = each.problem(canonical(run(each.database, query, reverse=reverse)))
+                except QueryError as error:
+                    return _refused(error.reason, f"{where}: {clip(str(error), 200)}", query)
+                if problem is not None:
+                    stored = ", once its rows are stored the other way round" if reverse else ""
+                    return _refused(problem, f"{where}{stored}: {EXPLAINED[problem]}", query)
         return Score(value=1.0, passed=True, reason="ok", explanation=f"right on {len(expected)} databases", parsed=query)
 
 
