@@ -65,8 +65,9 @@ async def evaluate(
 ) -> Evaluation:
     """Samples `config.samples` completions of every task and scores them.
 
-    Raises `RlvrError` where no completion could be scored at all: an accuracy of nothing is not 0.
+    Raises `RlvrError` where two tasks have one id, and where no completion could be scored at all: an accuracy of nothing is not 0.
     """
+    check_ids(tasks, f"evaluation `{label}`")
     plan = SamplingPlan(
         samples=config.samples,
         max_tokens=config.max_completion_tokens,
@@ -77,6 +78,16 @@ async def evaluate(
     )
     sampled = await sampler.sample(tasks, plan, occasion="evaluation")
     return summarise(label, [rollout for group in sampled.rollouts for rollout in group])
+
+
+def check_ids(tasks: Sequence[Task], where: str) -> None:
+    """Raises `RlvrError` where two tasks have one id: outcomes are kept by id, so they would count as one task."""
+    several = [task_id for task_id, number in Counter(task.id for task in tasks).items() if number > 1]
+    if several:
+        raise RlvrError(
+            f"{where}: {len(several)} ids are each those of several tasks (first {several[0]!r}), which would be counted as one; "
+            "ids must be unique over all sources of a list"
+        )
 
 
 def summarise(label: str, rollouts: Sequence[Rollout]) -> Evaluation:

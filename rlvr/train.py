@@ -19,12 +19,12 @@ from rich.console import Console
 from rlvr import ranks
 from rlvr.checkpoint import Checkpoint, latest_checkpoint
 from rlvr.config.load import resolved
-from rlvr.config.schema import Config, EvalConfig, PairStageConfig
+from rlvr.config.schema import Config, EvalConfig, PairStageConfig, TasksConfig
 from rlvr.engine_judge import EngineJudge
 from rlvr.engines import build_engine
 from rlvr.environments import open_environments
 from rlvr.errors import RlvrError
-from rlvr.evaluation import Evaluation, evaluate, summarise
+from rlvr.evaluation import Evaluation, check_ids, evaluate, summarise
 from rlvr.gates import Condition
 from rlvr.hand_over import HandOver
 from rlvr.interrupt import StopRequest
@@ -106,7 +106,10 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
 
 
 def load_data(config: Config) -> Data:
-    """Every task list of the config. Raises `TaskError` where one is empty or has a gold its verifier cannot read."""
+    """Every task list of the config.
+
+    Raises `TaskError` where one is empty or has a gold its verifier cannot read, `RlvrError` where two evaluated tasks have one id.
+    """
     evaluation = config.eval
     return Data(
         sft=[t for part in config.sft.tasks for t in load_tasks(part, check_golds=False)]
@@ -115,9 +118,15 @@ def load_data(config: Config) -> Data:
         preference=_pair_tasks(config, "preference"),
         reward_model=_pair_tasks(config, "reward_model"),
         rl=open_stream(config.rl.tasks, config.seed) if config.rl and "rl" in config.stages else None,
-        held_out=[t for part in evaluation.tasks for t in load_tasks(part)] if evaluation else [],
-        retention=[t for part in evaluation.retention for t in load_tasks(part)] if evaluation else [],
+        held_out=_evaluated(evaluation.tasks, "eval.tasks") if evaluation else [],
+        retention=_evaluated(evaluation.retention, "eval.retention") if evaluation else [],
     )
+
+
+def _evaluated(parts: Sequence[TasksConfig], where: str) -> Sequence[Task]:
+    tasks = [task for part in parts for task in load_tasks(part)]
+    check_ids(tasks, where)
+    return tasks
 
 
 def _pair_tasks(config: Config, stage: Literal["preference", "reward_model"]) -> PairTasks:

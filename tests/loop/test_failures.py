@@ -15,7 +15,7 @@ from rich.console import Console
 from rlvr.checkpoint import latest_checkpoint
 from rlvr.config.load import load_config
 from rlvr.errors import RlvrError
-from rlvr.train import train
+from rlvr.train import load_data, train
 from rlvr_tasks.errors import TaskError
 
 Write = Callable[..., Path]
@@ -169,3 +169,15 @@ def test_full_fine_tuning_learns_and_exports(write: Write) -> None:
     from transformers import AutoModelForCausalLM
 
     AutoModelForCausalLM.from_pretrained(saved.adapter)
+
+
+@pytest.mark.parametrize("part", ["tasks", "retention"])
+def test_evaluated_tasks_of_two_files_must_not_share_ids(write: Write, tmp_path: Path, part: str) -> None:
+    sources: list[dict[str, Any]] = []
+    for name in ("gsm", "math"):
+        rows = [{"id": str(n), "prompt": f"{name} {n}?", "verifier": "exact", "answer": "1"} for n in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        sources.append({"source": "jsonl", "args": {"path": str(tmp_path / f"{name}.jsonl")}})
+    recipe = write(eval={"tasks": sources[:1], part: sources})
+    with pytest.raises(RlvrError, match=rf"eval\.{part}: 3 ids are each those of several tasks"):
+        load_data(load_config(recipe))
