@@ -109,6 +109,7 @@ class RlLoop:
         On Ctrl-C or a failure the last whole step is saved before the exception goes on.
         """
         with Progress(STAGE, self.config.steps) as progress:
+            await self._evaluate_if_due()  # a resumed run may have been cut off in it; one that was taken is found again
             while self.at.step < self.config.steps:
                 started = time.perf_counter()
                 collected = await self._collect()
@@ -174,14 +175,24 @@ class RlLoop:
             )
 
     async def _after_step(self) -> None:
-        every = self.run.config.eval.every if self.run.config.eval else 0
+        await self._evaluate_if_due()
         last = self.at.step == self.config.steps
-        if self.evaluate is not None and (last or (every and self.at.step % every == 0)):
+        if self.at.step % self.run.config.checkpoint.every == 0 or last or self.run.stop.requested:
+            self.save()
+
+    async def _evaluate_if_due(self) -> None:
+        """After every `eval.every` steps and after the last; the steps before it are saved if it is cut off."""
+        every = self.run.config.eval.every if self.run.config.eval else 0
+        due = self.at.step == self.config.steps or (every and self.at.step and self.at.step % every == 0)
+        if self.evaluate is None or not due:
+            return
+        try:
             evaluation = await self.evaluate(STAGE, self.at.step)
             self.alarms.add({"stage": STAGE, "step": self.at.step, "heldout/accuracy": evaluation.accuracy.value})
             self._keep_best(evaluation)
-        if self.at.step % self.run.config.checkpoint.every == 0 or last or self.run.stop.requested:
+        except (Interrupted, RlvrError):
             self.save()
+            raise
 
     def _keep_best(self, evaluation: Evaluation) -> None:
         """The best policy is the one with the highest held-out accuracy, never the one with the highest reward."""
