@@ -29,6 +29,7 @@ class Evaluation:
     accuracy: Estimate
     """avg@n, which is pass@1."""
     pass_at: dict[int, Estimate]
+    """Each over the tasks with at least k scored samples: its `n` says how many."""
     per_source: dict[str, Estimate]
     reasons: dict[str, float]
     infra_failures: int
@@ -106,13 +107,13 @@ def summarise(label: str, rollouts: Sequence[Rollout]) -> Evaluation:
     per_source: dict[str, dict[str, list[bool]]] = {}
     for task_id, passed in outcomes.items():
         per_source.setdefault(source_of[task_id], {})[task_id] = passed
-    samples = min(map(len, outcomes.values()))
-    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= samples]
+    most = max(map(len, outcomes.values()))
+    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= most]
     return Evaluation(
         label=label,
         outcomes=outcomes,
         accuracy=avg_at_n(outcomes),
-        pass_at={k: pass_at_k(outcomes, k) for k in ks},
+        pass_at={k: pass_at_k({task: passed for task, passed in outcomes.items() if len(passed) >= k}, k) for k in ks},
         per_source={source: avg_at_n(part) for source, part in sorted(per_source.items())},
         reasons={reason: n / len(rollouts) for reason, n in Counter(r.score.reason for r in rollouts).most_common()},
         infra_failures=sum(r.score.value is None for r in rollouts),

@@ -231,11 +231,16 @@ def _train_offline(
 
 
 def _closed_gate(config: Config, stage: str, measured: Mapping[str, Estimate], pairs: PairReport | None) -> str | None:
-    """Says why the run ends after this stage; None where it goes on."""
+    """Says why the run ends after this stage; None where it goes on. Raises `RlvrError` where its number could not be measured."""
     if stage not in config.continue_if:
         return None
     condition = Condition.parse(config.continue_if[stage])
     known = {**measured, **({"pairs.accuracy": pairs.accuracy} if pairs else {})}
+    if condition.name not in known:
+        raise RlvrError(
+            f"continue_if.{stage}: there is no {condition.name}, because the verifier failed on samples of every task. The stage is "
+            f"saved: repair the verifier, remove evaluations/{stage}-* in the run folder and --resume, or go on with continue_if={{}} --resume"
+        )
     verdict = condition.verdict(known)
     if condition.holds(known):
         Progress.say(f"continue_if.{stage}: {verdict}")
@@ -313,7 +318,8 @@ class Exam:
 
     def _note(self, evaluation: Evaluation, name: str) -> None:
         prefix = "eval" if name == "heldout" else "retention"
-        self.measured |= {f"{prefix}.pass@{k}": estimate for k, estimate in evaluation.pass_at.items()}
+        others = {key: estimate for key, estimate in self.measured.items() if not key.startswith(f"{prefix}.")}
+        self.measured = others | {f"{prefix}.pass@{k}": estimate for k, estimate in evaluation.pass_at.items()}
 
     async def _one(
         self, config: EvalConfig, tasks: Sequence[Task], stage: str, step: int, name: str, weights: Literal["policy", "base"]

@@ -181,3 +181,33 @@ def test_evaluated_tasks_of_two_files_must_not_share_ids(write: Write, tmp_path:
     recipe = write(eval={"tasks": sources[:1], part: sources})
     with pytest.raises(RlvrError, match=rf"eval\.{part}: 3 ids are each those of several tasks"):
         load_data(load_config(recipe))
+
+
+def test_a_gate_whose_number_could_not_be_measured_is_one_line(write: Write, tmp_path: Path) -> None:
+    """The verifier fails on one sample of every task after sft, so nothing is known of pass@2; that of the base is not taken for it."""
+    body = f"""seen = '{tmp_path}/seen/' + task.id
+    os.makedirs(seen, exist_ok=True)
+    calls = len(os.listdir(seen))
+    os.mkdir(f'{{seen}}/{{calls}}')
+    if calls == 2:
+        raise ValueError('a bug')
+    return 1.0"""
+    rows = [
+        {"id": f"t{n}", "prompt": "?", "verifier": f"{tmp_path}/judge.py:score", "answer": "", "info": {"demonstration": "2"}}
+        for n in range(4)
+    ]
+    source = {"source": "jsonl", "args": {"path": str(tmp_path / "tasks.jsonl")}}
+    recipe = write(
+        body,
+        rows,
+        stages=["sft", "rl"],
+        sft={"tasks": [source], "steps": 1, "batch_size": 2},
+        eval={"tasks": [source], "samples": 2, "max_completion_tokens": 5},
+        verification={"workers": 1, "deadline_s": 20},
+        continue_if={"sft": "eval.pass@2 >= 0"},
+    )
+    with pytest.raises(RlvrError, match=r"continue_if\.sft: there is no eval\.pass@2, because the verifier failed"):
+        run(recipe)
+    saved = latest_checkpoint(load_config(recipe).output_dir / "run" / "checkpoints")
+    assert saved is not None
+    assert saved.stage == "sft"

@@ -24,3 +24,14 @@ def test_tasks_of_two_sources_with_one_id_are_refused() -> None:
     check_ids(tasks[:2], "eval.tasks")
     with pytest.raises(RlvrError, match=r"eval\.tasks: 2 ids are each those of several tasks \(first '0'\)"):
         check_ids(tasks, "eval.tasks")
+
+
+def test_one_failure_of_ours_costs_pass_at_k_one_task() -> None:
+    rollouts = [rollout(str(task), float(task < 10)) for task in range(20) for _ in range(4)]
+    rollouts[0] = rollout("0", None)
+    found = summarise("sft", rollouts)
+    assert {k: estimate.n for k, estimate in found.pass_at.items()} == {1: 20, 2: 20, 4: 19}
+    assert found.pass_at[4].value == pytest.approx(9 / 19)
+    assert found.pass_at[1] == found.accuracy
+    every = summarise("sft", [rollout(str(task), value) for task in range(3) for value in (1.0, 0.0, None, 1.0)])
+    assert list(every.pass_at) == [1, 2]
