@@ -7,6 +7,7 @@ old, and their sampled log-probs say so).
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -198,10 +199,12 @@ class RlLoop:
         """The best policy is the one with the highest held-out accuracy, never the one with the highest reward."""
         accuracy = evaluation.accuracy.value
         if self.at.best is None or accuracy > self.at.best["accuracy"]:
-            self.at.best = {"label": evaluation.label, "step": self.at.step, "accuracy": accuracy}
-            draft = self.run.folder.path / ".best.draft"
+            best = self.run.folder.path / "best"
+            draft = best.with_name(".best.writing")
+            shutil.rmtree(draft, ignore_errors=True)
             self.run.policy.save(draft)
-            replace_folder(draft, self.run.folder.path / "best")
+            replace_folder(draft, best)
+            self.at.best = {"label": evaluation.label, "step": self.at.step, "accuracy": accuracy}
 
     def save(self) -> None:
         proof = self.hand_over.proof.state() if self.hand_over.proof is not None else None
