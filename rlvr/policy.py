@@ -7,8 +7,11 @@ adapter that an earlier stage trained; never a second copy of the base.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
+import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import Any, Literal
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import (
@@ -124,12 +127,13 @@ class Policy:
         return next(iter(self.trainable().values())).dtype
 
     def save(self, folder: Path) -> None:
-        """The trained weights as transformers and peft load them: an adapter, or the whole model."""
-        if isinstance(self.model, PeftModel):
-            self.model.save_pretrained(str(folder), selected_adapters=[ADAPTER], save_embedding_layers=False)
-            (folder / "README.md").unlink(missing_ok=True)  # peft's model card template: nothing in it is filled in
-        else:
-            self.model.save_pretrained(folder)
+        """The trained weights as transformers and peft load them: an adapter, or the whole model. Raises OSError, on a full disk too."""
+        with failing_as_oserror():
+            if isinstance(self.model, PeftModel):
+                self.model.save_pretrained(str(folder), selected_adapters=[ADAPTER], save_embedding_layers=False)
+                (folder / "README.md").unlink(missing_ok=True)  # peft's model card template: nothing in it is filled in
+            else:
+                self.model.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
         """Replaces the trained weights by those of `folder`; raises `RlvrError` where they do not fit."""
@@ -358,6 +362,17 @@ def check_adapter_fits(
             f"{folder}: this adapter was trained at a strength (alpha / rank) of {own:g} and would run at {strength:g}, as another "
             f"policy; set adapter.alpha={own * rank:.12g}"
         )
+
+
+@contextlib.contextmanager
+def failing_as_oserror() -> Iterator[None]:
+    """safetensors reports what the system said in an exception of its own, which is no OSError."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, f"{os.strerror(code)} ({error})") from error
 
 
 def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:

@@ -37,7 +37,7 @@ from rlvr.preference.measure import PairReport
 from rlvr.progress import Progress
 from rlvr.rollout_table import rollouts_of
 from rlvr.run import Run
-from rlvr.run_folder import RunFolder
+from rlvr.run_folder import RunFolder, writing
 from rlvr.sampling import Sampler
 from rlvr.scoring import ScoringThread
 from rlvr.stages import rl, sft
@@ -271,7 +271,8 @@ def _freeze_reference(run: Run, resumed: Checkpoint | None) -> None:
         return
     kept = run.folder.path / "reference"
     if resumed is None:
-        run.policy.save(kept)
+        with writing("the reference", kept):
+            run.policy.save(kept)
     else:
         run.policy.load(kept)
     run.policy.freeze_reference()

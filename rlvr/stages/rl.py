@@ -31,6 +31,7 @@ from rlvr.logprobs import frozen_logprobs
 from rlvr.objectives import OBJECTIVES
 from rlvr.progress import Progress
 from rlvr.run import Run
+from rlvr.run_folder import writing
 from rlvr.sampling import Sampler
 from rlvr.sync_proof import SyncProof
 from rlvr.token_groups import TokenGroup
@@ -202,8 +203,9 @@ class RlLoop:
             best = self.run.folder.path / "best"
             draft = best.with_name(".best.writing")
             shutil.rmtree(draft, ignore_errors=True)
-            self.run.policy.save(draft)
-            replace_folder(draft, best)
+            with writing("the best policy so far", best):
+                self.run.policy.save(draft)
+                replace_folder(draft, best)
             self.at.best = {"label": evaluation.label, "step": self.at.step, "accuracy": accuracy}
 
     def save(self) -> None:

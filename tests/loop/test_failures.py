@@ -193,7 +193,13 @@ def test_a_gate_whose_number_could_not_be_measured_is_one_line(write: Write, tmp
         raise ValueError('a bug')
     return 1.0"""
     rows = [
-        {"id": f"t{n}", "prompt": "?", "verifier": f"{tmp_path}/judge.py:score", "answer": "", "info": {"demonstration": "2"}}
+        {
+            "id": f"t{n}",
+            "prompt": "?",
+            "verifier": f"{tmp_path}/judge.py:score",
+            "answer": "",
+            "info": {"demonstration": "2"},
+        }
         for n in range(4)
     ]
     source = {"source": "jsonl", "args": {"path": str(tmp_path / "tasks.jsonl")}}
@@ -211,3 +217,25 @@ def test_a_gate_whose_number_could_not_be_measured_is_one_line(write: Write, tmp
     saved = latest_checkpoint(load_config(recipe).output_dir / "run" / "checkpoints")
     assert saved is not None
     assert saved.stage == "sft"
+
+
+def test_a_best_policy_that_cannot_be_written_costs_no_step(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rlvr.policy import Policy
+
+    save = Policy.save
+
+    def full(self: Policy, folder: Path) -> None:
+        if "best" in folder.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, folder)
+
+    monkeypatch.setattr(Policy, "save", full)
+    source = {"source": "jsonl", "args": {"path": str(tmp_path / "tasks.jsonl")}}
+    recipe = write(eval={"tasks": [source], "max_completion_tokens": 5, "base": False}, checkpoint={"every": 9})
+    with pytest.raises(RlvrError, match="disk full: the best policy so far was not written"):
+        run(recipe, "rl.steps=1")
+    saved = latest_checkpoint(load_config(recipe).output_dir / "run" / "checkpoints")
+    assert saved is not None
+    assert saved.state()["best"] is None
