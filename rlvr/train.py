@@ -238,8 +238,8 @@ def _closed_gate(config: Config, stage: str, measured: Mapping[str, Estimate], p
     known = {**measured, **({"pairs.accuracy": pairs.accuracy} if pairs else {})}
     if condition.name not in known:
         raise RlvrError(
-            f"continue_if.{stage}: there is no {condition.name}, because the verifier failed on samples of every task. The stage is "
-            f"saved: repair the verifier, remove evaluations/{stage}-* in the run folder and --resume, or go on with continue_if={{}} --resume"
+            f"continue_if.{stage}: there is no {condition.name}, because the verifier failed on samples of every task. The "
+            f"stage is saved: repair the verifier, remove the run's evaluations/{stage}-* and --resume; or --resume continue_if={{}}"
         )
     verdict = condition.verdict(known)
     if condition.holds(known):

@@ -56,7 +56,7 @@ def test_a_hand_over_that_does_not_fit_is_one_line(policy: Policy, tiny_model_di
     try:
         with (
             files_of_at_most(20_000),
-            pytest.raises(RlvrError, match="cannot write the policy for the engine to .*too large"),
+            pytest.raises(RlvrError, match=r"cannot write the policy for the engine to .*too large"),
         ):
             asyncio.run(hand(1))
     finally:
@@ -71,6 +71,6 @@ def test_hand_overs_go_beside_the_runs_where_memory_is_short(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     config = config_for(tiny_model_dir).model_copy(update={"output_dir": tmp_path})
     hand = HandOver(policy, None, config, [])  # type: ignore[arg-type] - nothing is handed over
-    assert hand.folder.parent == (Path("/dev/shm") if in_memory else tmp_path)  # noqa: S108 - compared
+    assert hand.folder.parent == (Path("/dev/shm") if in_memory else tmp_path)
     hand.close()
     assert list(tmp_path.iterdir()) == []

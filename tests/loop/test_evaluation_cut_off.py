@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def cut_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, str], None]]:
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], None]:
     """Makes the n-th evaluation end in Ctrl-C or in a failure, once."""
 
     def arm(number: int, how: str) -> None:
@@ -57,11 +57,14 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, str], No
 
         monkeypatch.setattr(Sampler, "sample", sampled)
 
-    yield arm
+    return arm
 
 
-@pytest.mark.parametrize("how", ["Ctrl-C", "failure"])
-@pytest.mark.parametrize(("number", "step"), [(1, 2), (3, 4)], ids=["on the way", "last, after the held-out tasks"])
+@pytest.mark.parametrize(
+    ("number", "step", "how"),
+    [(1, 2, "Ctrl-C"), (3, 4, "failure")],
+    ids=["on the way", "last, after the held-out tasks"],
+)
 def test_no_step_is_lost_and_the_evaluation_is_made_up_for(
     recipe: Path, cut_off: Callable[[int, str], None], number: int, step: int, how: str
 ) -> None:
