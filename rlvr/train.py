@@ -37,7 +37,7 @@ from rlvr.preference.measure import PairReport
 from rlvr.progress import Progress
 from rlvr.rollout_table import rollouts_of
 from rlvr.run import Run
-from rlvr.run_folder import RunFolder, writing
+from rlvr.run_folder import PART_NAME, RunFolder, writing
 from rlvr.sampling import Sampler
 from rlvr.scoring import ScoringThread
 from rlvr.stages import rl, sft
@@ -258,9 +258,8 @@ async def _train_rl(
     loop = rl.RlLoop(run, sampler, hand_over, data.rl, exam.take if run.config.eval else None)
     if resumed is not None:
         loop.restore(resumed)
-    await hand_over(loop.at.version)
-    if loop.at.step == run.config.rl.steps:
         exam.recall("rl")
+    await hand_over(loop.at.version)
     await loop.train()
 
 
@@ -285,8 +284,9 @@ class Exam:
         self.run = run
         self.sampler = sampler
         self.data = data
-        self.held_out: list[Evaluation] = []
-        self.retained: list[Evaluation] = []
+        self.held_out: dict[str, Evaluation] = {}
+        """By label, in the order in which they were taken."""
+        self.retained: dict[str, Evaluation] = {}
         self.measured: dict[str, Estimate] = {}
         """What gates ask for: the newest eval.pass@K and retention.pass@K."""
 
@@ -296,26 +296,25 @@ class Exam:
         assert config is not None
         weights: Literal["policy", "base"] = "base" if stage == "base" else "policy"
         held_out = await self._one(config, self.data.held_out, stage, step, "heldout", weights)
-        self.held_out.append(held_out)
+        self.held_out[held_out.label] = held_out
         if self.data.retention and (stage != "rl" or self.run.config.rl is None or step == self.run.config.rl.steps):
-            self.retained.append(await self._one(config, self.data.retention, stage, step, "retention", weights))
+            retained = await self._one(config, self.data.retention, stage, step, "retention", weights)
+            self.retained[retained.label] = retained
         return held_out
 
     def outcome(self, stopped: str | None) -> Outcome:
         """What the run has to show; `stopped` says which gate ended it before its last stage, if one did."""
-        return Outcome(held_out=tuple(self.held_out), retained=tuple(self.retained), stopped=stopped)
+        return Outcome(held_out=tuple(self.held_out.values()), retained=tuple(self.retained.values()), stopped=stopped)
 
     def recall(self, stage: str) -> None:
-        """The evaluation that ended a stage which is not run again."""
-        step = self.run.config.rl.steps if stage == "rl" and self.run.config.rl is not None else 0
-        known = self._kept(stage, step, "heldout")
-        if known is not None:
-            self.held_out.append(known)
-            self._note(known, "heldout")
-        retained = self._kept(stage, step, "retention")
-        if retained is not None:
-            self.retained.append(retained)
-            self._note(retained, "retention")
+        """The stage's evaluations that were taken before the run was resumed; `RunFolder.rewind` has removed later ones."""
+        for name, taken in (("heldout", self.held_out), ("retention", self.retained)):
+            for path in sorted((self.run.folder.path / "evaluations").glob(f"{stage}-*-{name}.parquet")):
+                match = PART_NAME.fullmatch(path.name)
+                known = self._kept(stage, int(match["step"]), name) if match else None
+                if known is not None:
+                    taken[known.label] = known
+                    self._note(known, name)
 
     def _note(self, evaluation: Evaluation, name: str) -> None:
         prefix = "eval" if name == "heldout" else "retention"
