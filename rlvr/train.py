@@ -77,8 +77,8 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
     device = choose_device(config)
     model_path = locate_model(config.model.name, config.model.revision)
     policy = load_policy(config, model_path, device)
+    hashes = _hashes(config, model_path, data)  # takes a while, and Ctrl-C in it leaves no empty folder behind
     folder = (RunFolder.resume if resume else RunFolder.create)(config.output_dir, name)
-    hashes = _hashes(config, model_path, data)
     folder.describe(resolved(config), hashes=hashes, verifiers=_verifiers(data))
     checkpoint = latest_checkpoint(folder.checkpoints) if resume else None
     if resume:

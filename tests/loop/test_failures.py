@@ -239,3 +239,14 @@ def test_a_best_policy_that_cannot_be_written_costs_no_step(
     saved = latest_checkpoint(load_config(recipe).output_dir / "run" / "checkpoints")
     assert saved is not None
     assert saved.state()["best"] is None
+
+
+def test_an_interruption_before_the_run_starts_leaves_no_folder(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rlvr.train.fingerprint", interrupted)
+    recipe = write()
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe)
+    assert not (load_config(recipe).output_dir / "run").exists()
