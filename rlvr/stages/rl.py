@@ -142,8 +142,8 @@ class RlLoop:
 
     async def _learn(self, collected: Collected) -> dict[str, float]:
         """Advantages, updates and the hand-over; the step counts as done once the policy has changed."""
-        groups = with_advantages(collected.groups, self.config, self._policy_logprobs, self._ref_logprobs)
         await self.sampler.engine.sleep()
+        groups = with_advantages(collected.groups, self.config, self._policy_logprobs, self._ref_logprobs)
         started = time.perf_counter()
         algorithm = self.config.algorithm
         batches = update_batches(groups, self.config, self.run.policy.device, self._policy_logprobs, self._ref_logprobs)

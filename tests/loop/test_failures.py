@@ -250,3 +250,24 @@ def test_an_interruption_before_the_run_starts_leaves_no_folder(write: Write, mo
     with pytest.raises(KeyboardInterrupt):
         run(recipe)
     assert not (load_config(recipe).output_dir / "run").exists()
+
+
+def test_the_engine_sleeps_while_the_learner_computes(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forward passes of a KL in the reward need the memory that a sleeping engine gives back."""
+    from rlvr.engines.hf import HfEngine
+    from rlvr.stages.rl import RlLoop
+
+    events: list[str] = []
+    ref_logprobs = RlLoop._ref_logprobs  # pyright: ignore[reportPrivateUsage]
+
+    async def noted(self: HfEngine) -> None:
+        events.append("sleep")
+
+    def computed(self: RlLoop, groups: Any) -> Any:
+        events.append("reference")
+        return ref_logprobs(self, groups)
+
+    monkeypatch.setattr(HfEngine, "sleep", noted)
+    monkeypatch.setattr(RlLoop, "_ref_logprobs", computed)
+    run(write(), "rl.steps=1", "rl.algorithm={preset: grpo, kl_coef: 0.1, kl_placement: reward}")
+    assert events == ["sleep", "reference"]
