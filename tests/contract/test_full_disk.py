@@ -64,7 +64,7 @@ def test_a_hand_over_that_does_not_fit_is_one_line(policy: Policy, tiny_model_di
         engine.close()
 
 
-@pytest.mark.parametrize(("free", "in_memory"), [(100_000, False), (10_000_000, True)])
+@pytest.mark.parametrize(("free", "in_memory"), [(1_000, False), (10_000_000, True)])
 def test_hand_overs_go_beside_the_runs_where_memory_is_short(
     policy: Policy, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, in_memory: bool
 ) -> None:
