@@ -202,9 +202,12 @@ class RlLoop:
             best = self.run.folder.path / "best"
             draft = best.with_name(".best.writing")
             shutil.rmtree(draft, ignore_errors=True)
-            with writing("the best policy so far", best):
-                self.run.policy.save(draft)
-                replace_folder(draft, best)
+            try:
+                with writing("the best policy so far", best):
+                    self.run.policy.save(draft)
+                    replace_folder(draft, best)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
             self.at.best = {"label": evaluation.label, "step": self.at.step, "accuracy": accuracy}
 
     def save(self) -> None:

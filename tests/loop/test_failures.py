@@ -227,9 +227,9 @@ def test_a_best_policy_that_cannot_be_written_costs_no_step(
     save = Policy.save
 
     def full(self: Policy, folder: Path) -> None:
+        save(self, folder)
         if "best" in folder.name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(self, folder)
 
     monkeypatch.setattr(Policy, "save", full)
     source = {"source": "jsonl", "args": {"path": str(tmp_path / "tasks.jsonl")}}
@@ -239,6 +239,7 @@ def test_a_best_policy_that_cannot_be_written_costs_no_step(
     saved = latest_checkpoint(load_config(recipe).output_dir / "run" / "checkpoints")
     assert saved is not None
     assert saved.state()["best"] is None
+    assert not list(saved.path.parents[1].glob(".best*"))
 
 
 def test_an_interruption_before_the_run_starts_leaves_no_folder(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
