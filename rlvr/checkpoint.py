@@ -116,11 +116,8 @@ def prune_checkpoints(root: Path, keep_last: int) -> None:
         _remove(old.path)
 
 
-def replace_folder(source: Path, target: Path) -> None:
-    """Makes `target` a copy of `source`, whole or not at all (the best adapter so far)."""
-    draft = target.with_name(f".{target.name}.writing")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(source, draft)
+def replace_folder(draft: Path, target: Path) -> None:
+    """Gives `draft` the name and place of `target`, whole or not at all (the best adapter so far)."""
     _flush(draft)
     _put_in_place(draft, target)
 

@@ -200,7 +200,7 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
     merge: Annotated[bool, typer.Option("--merge", help="Merge the adapter into the base: a whole model.")] = False,
-    which: Annotated[str, typer.Option(help="best (on held-out tasks), last, or a checkpoint's name.")] = "best",
+    which: Annotated[str, typer.Option(help="best (of rl, on held-out tasks), last, or a checkpoint's name.")] = "best",
 ) -> None:
     """Write a PEFT adapter or a merged model that vLLM and transformers load."""
     from rlvr.export import export_run

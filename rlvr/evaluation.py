@@ -29,6 +29,7 @@ class Evaluation:
     accuracy: Estimate
     """avg@n, which is pass@1."""
     pass_at: dict[int, Estimate]
+    """Each over the tasks with at least k scored samples: its `n` says how many."""
     per_source: dict[str, Estimate]
     reasons: dict[str, float]
     infra_failures: int
@@ -65,8 +66,9 @@ async def evaluate(
 ) -> Evaluation:
     """Samples `config.samples` completions of every task and scores them.
 
-    Raises `RlvrError` where no completion could be scored at all: an accuracy of nothing is not 0.
+    Raises `RlvrError` where two tasks have one id, and where no completion could be scored at all: an accuracy of nothing is not 0.
     """
+    check_ids(tasks, f"evaluation `{label}`")
     plan = SamplingPlan(
         samples=config.samples,
         max_tokens=config.max_completion_tokens,
@@ -77,6 +79,16 @@ async def evaluate(
     )
     sampled = await sampler.sample(tasks, plan, occasion="evaluation")
     return summarise(label, [rollout for group in sampled.rollouts for rollout in group])
+
+
+def check_ids(tasks: Sequence[Task], where: str) -> None:
+    """Raises `RlvrError` where two tasks have one id: outcomes are kept by id, so they would count as one task."""
+    several = [task_id for task_id, number in Counter(task.id for task in tasks).items() if number > 1]
+    if several:
+        raise RlvrError(
+            f"{where}: {len(several)} ids are each those of several tasks (first {several[0]!r}), which would be counted as one; "
+            "ids must be unique over all sources of a list"
+        )
 
 
 def summarise(label: str, rollouts: Sequence[Rollout]) -> Evaluation:
@@ -95,13 +107,13 @@ def summarise(label: str, rollouts: Sequence[Rollout]) -> Evaluation:
     per_source: dict[str, dict[str, list[bool]]] = {}
     for task_id, passed in outcomes.items():
         per_source.setdefault(source_of[task_id], {})[task_id] = passed
-    samples = min(map(len, outcomes.values()))
-    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= samples]
+    most = max(map(len, outcomes.values()))
+    ks = [k for k in (1, 2, 4, 8, 16, 32, 64) if k <= most]
     return Evaluation(
         label=label,
         outcomes=outcomes,
         accuracy=avg_at_n(outcomes),
-        pass_at={k: pass_at_k(outcomes, k) for k in ks},
+        pass_at={k: pass_at_k({task: passed for task, passed in outcomes.items() if len(passed) >= k}, k) for k in ks},
         per_source={source: avg_at_n(part) for source, part in sorted(per_source.items())},
         reasons={reason: n / len(rollouts) for reason, n in Counter(r.score.reason for r in rollouts).most_common()},
         infra_failures=sum(r.score.value is None for r in rollouts),

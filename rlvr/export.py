@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -20,11 +21,11 @@ from rlvr.run_record import read_run
 def export_run(run: Path, output: Path, *, merge: bool = False, which: str = "best") -> str:
     """Writes the adapter (or, with `merge`, a whole model in the base's number format) to `output`; returns a sentence.
 
-    `which` is `best` (on held-out tasks; the last where no evaluation ran), `last`, or a checkpoint's name. Raises `RlvrError`
-    where there is nothing to export, or `output` holds something already.
+    `which` is `best` (of the RL stage on held-out tasks; the last where no evaluation ran in it, or a later stage trained on),
+    `last`, or a checkpoint's name. Raises `RlvrError` where there is nothing to export, or `output` holds something already.
     """
     config = _config_of(run)
-    source, described = _weights_of(run, which)
+    source, described = _weights_of(run, which, config.stages)
     if output.exists() and any(output.iterdir()):
         raise RlvrError(f"{output} is not empty; choose another folder")
     if config.adapter.kind == "lora" and merge:
@@ -46,10 +47,12 @@ def _config_of(run: Path) -> Config:
     return parse_config(yaml.safe_load(file.read_text(encoding="utf-8")), where=str(file))
 
 
-def _weights_of(run: Path, which: str) -> tuple[Path, str]:
-    if which == "best" and (run / "best").is_dir():
-        return run / "best", "the best policy on held-out tasks"
+def _weights_of(run: Path, which: str, stages: Sequence[str]) -> tuple[Path, str]:
     found = {checkpoint.path.name: checkpoint for checkpoint in checkpoints(run / "checkpoints")}
+    after_rl = stages[stages.index("rl") + 1 :] if "rl" in stages else ()
+    trained_on = any(checkpoint.stage in after_rl for checkpoint in found.values())
+    if which == "best" and (run / "best").is_dir() and not trained_on:
+        return run / "best", "the best policy on held-out tasks"
     if not found:
         raise RlvrError(f"{run}: there is no checkpoint to export yet")
     name = list(found)[-1] if which in ("best", "last") else which

@@ -1,11 +1,12 @@
 """Handing the policy's weights to the engine, and proving that they arrived.
 
-Only the adapter travels, as a file in memory (tmpfs) where there is one; nothing is merged. After the hand-over the learner's
+Only the adapter travels, as a file in memory (tmpfs) where it has the room; nothing is merged. After the hand-over the learner's
 and the engine's log-probs on a fixed probe are compared (rlvr/sync_proof.py), and a mismatch stops the run.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -18,9 +19,13 @@ from rlvr.engines.protocol import GenerationRequest, PolicySnapshot, RolloutEngi
 from rlvr.errors import RlvrError
 from rlvr.logprobs import frozen_logprobs
 from rlvr.policy import Policy
+from rlvr.run_folder import writing
 from rlvr.sync_proof import SyncProof
 from rlvr.token_groups import TokenGroup
 from rlvr_verifiers.types import Task
+
+ROOM = 2
+"""Free memory that hand-overs want, in sizes of what they write: others write to tmpfs as well."""
 
 
 class HandOver:
@@ -32,13 +37,14 @@ class HandOver:
         self.config = config
         self.probe_tasks = probe_tasks
         self.proof: SyncProof | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="rlvr-policy-", dir=_memory_folder()))
+        self.folder = Path(tempfile.mkdtemp(prefix="rlvr-policy-", dir=_roomy_folder(policy, config.output_dir)))
 
     async def __call__(self, version: int) -> dict[str, float]:
         """Makes the engine sample from the policy as it is now. Returns metrics; raises `RlvrError` on a failed proof."""
         started = time.perf_counter()
         target = self.folder / f"version-{version}"
-        self.policy.save(target)
+        with writing("the policy for the engine", target):
+            self.policy.save(target)
         await self.engine.load_policy(PolicySnapshot(version=version, kind=self.policy.kind, path=target))
         metrics: dict[str, float] = {}
         shutil.rmtree(target)
@@ -107,7 +113,10 @@ def probe_logprobs(policy: Policy, sequences: Sequence[Sequence[int]], max_token
     return result
 
 
-def _memory_folder() -> str | None:
-    """tmpfs, so that a hand-over never waits for a disk."""
-    shared = Path("/dev/shm")  # noqa: S108 - mkdtemp below makes a private folder in it
-    return str(shared) if shared.is_dir() else None
+def _roomy_folder(policy: Policy, output_dir: Path) -> Path | None:
+    """tmpfs, so that a hand-over never waits for a disk; beside the runs where it lacks the room (containers often get 64 MiB)."""
+    shared = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder in it
+    size = sum(weight.numel() * weight.element_size() for weight in policy.trainable().values())
+    if os.access(shared, os.W_OK) and shutil.disk_usage(shared).free >= ROOM * size:
+        return shared
+    return output_dir.resolve() if output_dir.is_dir() else None

@@ -7,7 +7,11 @@ adapter that an earlier stage trained; never a second copy of the base.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import math
+import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +20,7 @@ from typing import Any, Literal
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import (
@@ -123,12 +127,13 @@ class Policy:
         return next(iter(self.trainable().values())).dtype
 
     def save(self, folder: Path) -> None:
-        """The trained weights as transformers and peft load them: an adapter, or the whole model."""
-        if isinstance(self.model, PeftModel):
-            self.model.save_pretrained(str(folder), selected_adapters=[ADAPTER], save_embedding_layers=False)
-            (folder / "README.md").unlink(missing_ok=True)  # peft's model card template: nothing in it is filled in
-        else:
-            self.model.save_pretrained(folder)
+        """The trained weights as transformers and peft load them: an adapter, or the whole model. Raises OSError, on a full disk too."""
+        with failing_as_oserror():
+            if isinstance(self.model, PeftModel):
+                self.model.save_pretrained(str(folder), selected_adapters=[ADAPTER], save_embedding_layers=False)
+                (folder / "README.md").unlink(missing_ok=True)  # peft's model card template: nothing in it is filled in
+            else:
+                self.model.save_pretrained(folder)
 
     def load(self, folder: Path) -> None:
         """Replaces the trained weights by those of `folder`; raises `RlvrError` where they do not fit."""
@@ -146,7 +151,7 @@ class Policy:
         """Puts what stood in `folder` into the model."""
         if isinstance(self.model, PeftModel):
             expected = get_peft_model_state_dict(self.model, adapter_name=ADAPTER, save_embedding_layers=False)
-            check_adapter_fits(tensors, expected, folder)
+            check_adapter_fits(tensors, expected, folder, lora_strength(self.model, ADAPTER))
             set_peft_model_state_dict(self.model, tensors, adapter_name=ADAPTER)
         else:
             missing, unexpected = self.model.load_state_dict(tensors, strict=False)
@@ -321,8 +326,17 @@ def read_adapter(folder: Path) -> dict[str, torch.Tensor]:
     return _read_safetensors(file)
 
 
-def check_adapter_fits(tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], folder: Path) -> None:
-    """Raises `RlvrError` where the adapter was made for another base, rank or set of layers."""
+def lora_strength(model: PeftModel, adapter: str) -> float:
+    """What B A is multiplied by; the same in every layer, as `_with_lora` makes it."""
+    config = model.peft_config[adapter]
+    assert isinstance(config, LoraConfig)
+    return config.lora_alpha / config.r
+
+
+def check_adapter_fits(
+    tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], folder: Path, strength: float
+) -> None:
+    """Raises `RlvrError` where the adapter was made for another base, rank, set of layers or `strength` of B A."""
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     made_for = f"it was made for {config.get('base_model_name_or_path')}, rank {config.get('r')}"
     wrong = [
@@ -337,6 +351,28 @@ def check_adapter_fits(tensors: dict[str, torch.Tensor], expected: dict[str, tor
             f"{folder}: this adapter does not fit the model ({len(wrong) + len(strangers)} tensors differ, first: {first}); "
             f"{made_for}; check model.name, adapter.rank and adapter.target_modules"
         )
+    if by_layer := [name for name in ("rank_pattern", "alpha_pattern") if config.get(name)]:
+        raise RlvrError(
+            f"{folder}: this adapter has a {by_layer[0]}, but here every layer has the same rank and alpha; it would be another policy"
+        )
+    rank = config["r"]
+    own = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    if not math.isclose(own, strength, rel_tol=1e-9):
+        raise RlvrError(
+            f"{folder}: this adapter was trained at a strength (alpha / rank) of {own:g} and would run at {strength:g}, as another "
+            f"policy; set adapter.alpha={own * rank:.12g}"
+        )
+
+
+@contextlib.contextmanager
+def failing_as_oserror() -> Iterator[None]:
+    """safetensors reports what the system said in an exception of its own, which is no OSError."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, f"{os.strerror(code)} ({error})") from error
 
 
 def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:

@@ -21,7 +21,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from rlvr.errors import RlvrError
 from rlvr.logprobs import final_hidden
-from rlvr.policy import Policy
+from rlvr.policy import Policy, failing_as_oserror
 from rlvr.token_groups import TokenGroup, split_into_micro_batches
 
 HEAD = "score"
@@ -64,7 +64,8 @@ class RewardModel(Policy):
     def save(self, folder: Path) -> None:
         """As transformers and peft load it with one label."""
         if self.kind == "full":
-            self._as_classifier().save_pretrained(folder)
+            with failing_as_oserror():
+                self._as_classifier().save_pretrained(folder)
             return
         super().save(folder)
         file = folder / "adapter_config.json"
@@ -72,7 +73,8 @@ class RewardModel(Policy):
         file.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         tensors = {**self._read(folder), f"base_model.model.{HEAD}.weight": self.score.detach().cpu()}
         draft = folder / ".adapter_model.safetensors"  # what was read is a view of the file that it will replace
-        save_file(tensors, draft, metadata={"format": "pt"})
+        with failing_as_oserror():
+            save_file(tensors, draft, metadata={"format": "pt"})
         draft.replace(folder / "adapter_model.safetensors")
 
     def load(self, folder: Path) -> None:

@@ -25,9 +25,10 @@ def new_run_name(recipe: str, now: datetime.datetime) -> str:
 
 
 def newest_run(output_dir: Path, recipe: str) -> str:
-    """The newest run folder of that recipe. Raises `RlvrError` where there is none."""
+    """The newest run folder of that recipe, with a config to resume with. Raises `RlvrError` where there is none."""
     pattern = re.compile(re.escape(recipe) + r"-\d{8}-\d{6}")
-    names = [path.name for path in output_dir.glob(f"{recipe}-*") if pattern.fullmatch(path.name)]
+    found = (file.parent.name for file in output_dir.glob(f"{recipe}-*/{CONFIG}"))
+    names = [name for name in found if pattern.fullmatch(name)]
     if not names:
         raise RlvrError(
             f"--resume: no run of {recipe} in {output_dir}/; start one without --resume, or name it with run_name=..."

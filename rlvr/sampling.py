@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -121,7 +122,8 @@ class Sampler:
         self.judge = judge
 
     async def sample(self, tasks: Sequence[Task], plan: SamplingPlan, occasion: str) -> Sampled:
-        """Draws `plan.samples` completions of every task. The same plan, task and occasion give the same seeds.
+        """Draws `plan.samples` completions of every task. The same plan, task and occasion give the same seeds; a task that stands
+        among `tasks` again draws on, with samples numbered from where the last one ended.
 
         Raises `Interrupted` between engine steps when the user asked to stop; what is under way is cancelled.
         """
@@ -130,8 +132,8 @@ class Sampler:
         started = time.perf_counter()
         turns = Turns(len(tasks) * plan.samples)
         rollouts = [
-            asyncio.create_task(self._rollout(start, _Draw(plan, occasion, i * plan.samples + g), turns, group))
-            for i, task in enumerate(tasks)
+            asyncio.create_task(self._rollout(start, _Draw(plan, occasion, i * plan.samples + g, earlier), turns, group))
+            for i, (task, earlier) in enumerate(zip(tasks, _earlier(tasks), strict=True))
             for start in [Dialogue(task=task, prompt_ids=self.chat.prompt_ids(task))]
             for group in [self._together(task, plan.samples)]
             for g in range(plan.samples)
@@ -220,6 +222,14 @@ class Sampler:
             return dialogue, Score(value=None, passed=False, reason="environment_error", explanation=str(error))
 
 
+def _earlier(tasks: Sequence[Task]) -> Iterator[int]:
+    """For each task, how often one with its id stands before it."""
+    seen: Counter[str] = Counter()
+    for task in tasks:
+        yield seen[task.id]
+        seen[task.id] += 1
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Draw:
     """The place of one rollout in a call of `sample`, from which its requests and seeds follow."""
@@ -227,11 +237,18 @@ class _Draw:
     plan: SamplingPlan
     occasion: str
     number: int
+    earlier: int
+    """How often its task stands before it in the call."""
 
     @property
     def sample(self) -> int:
         """Its number among the task's."""
         return self.number % self.plan.samples
+
+    @property
+    def _drawn(self) -> int:
+        """Its number among all that the call draws of its task."""
+        return self.earlier * self.plan.samples + self.sample
 
     def request(self, dialogue: Dialogue) -> GenerationRequest:
         """Asks for the dialogue's next turn, with the tokens that are left."""
@@ -239,7 +256,7 @@ class _Draw:
         return GenerationRequest(
             index=self.number,
             prompt_ids=dialogue.prompt_ids + dialogue.token_ids,
-            seed=sample_seed(plan.seed, self.occasion, dialogue.task.id, self.sample, len(dialogue.turns)),
+            seed=sample_seed(plan.seed, self.occasion, dialogue.task.id, self._drawn, len(dialogue.turns)),
             max_tokens=plan.max_tokens - len(dialogue.token_ids),
             temperature=plan.temperature,
             weights=plan.weights,

@@ -19,12 +19,12 @@ from rich.console import Console
 from rlvr import ranks
 from rlvr.checkpoint import Checkpoint, latest_checkpoint
 from rlvr.config.load import resolved
-from rlvr.config.schema import Config, EvalConfig, PairStageConfig
+from rlvr.config.schema import Config, EvalConfig, PairStageConfig, TasksConfig
 from rlvr.engine_judge import EngineJudge
 from rlvr.engines import build_engine
 from rlvr.environments import open_environments
 from rlvr.errors import RlvrError
-from rlvr.evaluation import Evaluation, evaluate, summarise
+from rlvr.evaluation import Evaluation, check_ids, evaluate, summarise
 from rlvr.gates import Condition
 from rlvr.hand_over import HandOver
 from rlvr.interrupt import StopRequest
@@ -37,7 +37,7 @@ from rlvr.preference.measure import PairReport
 from rlvr.progress import Progress
 from rlvr.rollout_table import rollouts_of
 from rlvr.run import Run
-from rlvr.run_folder import RunFolder
+from rlvr.run_folder import PART_NAME, RunFolder, writing
 from rlvr.sampling import Sampler
 from rlvr.scoring import ScoringThread
 from rlvr.stages import rl, sft
@@ -77,8 +77,8 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
     device = choose_device(config)
     model_path = locate_model(config.model.name, config.model.revision)
     policy = load_policy(config, model_path, device)
+    hashes = _hashes(config, model_path, data)  # takes a while, and Ctrl-C in it leaves no empty folder behind
     folder = (RunFolder.resume if resume else RunFolder.create)(config.output_dir, name)
-    hashes = _hashes(config, model_path, data)
     folder.describe(resolved(config), hashes=hashes, verifiers=_verifiers(data))
     checkpoint = latest_checkpoint(folder.checkpoints) if resume else None
     if resume:
@@ -106,7 +106,10 @@ def train(config: Config, *, name: str, resume: bool, console: Console) -> Path:
 
 
 def load_data(config: Config) -> Data:
-    """Every task list of the config. Raises `TaskError` where one is empty or has a gold its verifier cannot read."""
+    """Every task list of the config.
+
+    Raises `TaskError` where one is empty or has a gold its verifier cannot read, `RlvrError` where two evaluated tasks have one id.
+    """
     evaluation = config.eval
     return Data(
         sft=[t for part in config.sft.tasks for t in load_tasks(part, check_golds=False)]
@@ -115,9 +118,15 @@ def load_data(config: Config) -> Data:
         preference=_pair_tasks(config, "preference"),
         reward_model=_pair_tasks(config, "reward_model"),
         rl=open_stream(config.rl.tasks, config.seed) if config.rl and "rl" in config.stages else None,
-        held_out=[t for part in evaluation.tasks for t in load_tasks(part)] if evaluation else [],
-        retention=[t for part in evaluation.retention for t in load_tasks(part)] if evaluation else [],
+        held_out=_evaluated(evaluation.tasks, "eval.tasks") if evaluation else [],
+        retention=_evaluated(evaluation.retention, "eval.retention") if evaluation else [],
     )
+
+
+def _evaluated(parts: Sequence[TasksConfig], where: str) -> Sequence[Task]:
+    tasks = [task for part in parts for task in load_tasks(part)]
+    check_ids(tasks, where)
+    return tasks
 
 
 def _pair_tasks(config: Config, stage: Literal["preference", "reward_model"]) -> PairTasks:
@@ -222,11 +231,16 @@ def _train_offline(
 
 
 def _closed_gate(config: Config, stage: str, measured: Mapping[str, Estimate], pairs: PairReport | None) -> str | None:
-    """Says why the run ends after this stage; None where it goes on."""
+    """Says why the run ends after this stage; None where it goes on. Raises `RlvrError` where its number could not be measured."""
     if stage not in config.continue_if:
         return None
     condition = Condition.parse(config.continue_if[stage])
     known = {**measured, **({"pairs.accuracy": pairs.accuracy} if pairs else {})}
+    if condition.name not in known:
+        raise RlvrError(
+            f"continue_if.{stage}: there is no {condition.name}, because the verifier failed on samples of every task. The "
+            f"stage is saved: repair the verifier, remove the run's evaluations/{stage}-* and --resume; or --resume continue_if={{}}"
+        )
     verdict = condition.verdict(known)
     if condition.holds(known):
         Progress.say(f"continue_if.{stage}: {verdict}")
@@ -244,9 +258,8 @@ async def _train_rl(
     loop = rl.RlLoop(run, sampler, hand_over, data.rl, exam.take if run.config.eval else None)
     if resumed is not None:
         loop.restore(resumed)
-    await hand_over(loop.at.version)
-    if loop.at.step == run.config.rl.steps:
         exam.recall("rl")
+    await hand_over(loop.at.version)
     await loop.train()
 
 
@@ -257,7 +270,8 @@ def _freeze_reference(run: Run, resumed: Checkpoint | None) -> None:
         return
     kept = run.folder.path / "reference"
     if resumed is None:
-        run.policy.save(kept)
+        with writing("the reference", kept):
+            run.policy.save(kept)
     else:
         run.policy.load(kept)
     run.policy.freeze_reference()
@@ -270,8 +284,9 @@ class Exam:
         self.run = run
         self.sampler = sampler
         self.data = data
-        self.held_out: list[Evaluation] = []
-        self.retained: list[Evaluation] = []
+        self.held_out: dict[str, Evaluation] = {}
+        """By label, in the order in which they were taken."""
+        self.retained: dict[str, Evaluation] = {}
         self.measured: dict[str, Estimate] = {}
         """What gates ask for: the newest eval.pass@K and retention.pass@K."""
 
@@ -281,30 +296,30 @@ class Exam:
         assert config is not None
         weights: Literal["policy", "base"] = "base" if stage == "base" else "policy"
         held_out = await self._one(config, self.data.held_out, stage, step, "heldout", weights)
-        self.held_out.append(held_out)
+        self.held_out[held_out.label] = held_out
         if self.data.retention and (stage != "rl" or self.run.config.rl is None or step == self.run.config.rl.steps):
-            self.retained.append(await self._one(config, self.data.retention, stage, step, "retention", weights))
+            retained = await self._one(config, self.data.retention, stage, step, "retention", weights)
+            self.retained[retained.label] = retained
         return held_out
 
     def outcome(self, stopped: str | None) -> Outcome:
         """What the run has to show; `stopped` says which gate ended it before its last stage, if one did."""
-        return Outcome(held_out=tuple(self.held_out), retained=tuple(self.retained), stopped=stopped)
+        return Outcome(held_out=tuple(self.held_out.values()), retained=tuple(self.retained.values()), stopped=stopped)
 
     def recall(self, stage: str) -> None:
-        """The evaluation that ended a stage which is not run again."""
-        step = self.run.config.rl.steps if stage == "rl" and self.run.config.rl is not None else 0
-        known = self._kept(stage, step, "heldout")
-        if known is not None:
-            self.held_out.append(known)
-            self._note(known, "heldout")
-        retained = self._kept(stage, step, "retention")
-        if retained is not None:
-            self.retained.append(retained)
-            self._note(retained, "retention")
+        """The stage's evaluations that were taken before the run was resumed; `RunFolder.rewind` has removed later ones."""
+        for name, taken in (("heldout", self.held_out), ("retention", self.retained)):
+            for path in sorted((self.run.folder.path / "evaluations").glob(f"{stage}-*-{name}.parquet")):
+                match = PART_NAME.fullmatch(path.name)
+                known = self._kept(stage, int(match["step"]), name) if match else None
+                if known is not None:
+                    taken[known.label] = known
+                    self._note(known, name)
 
     def _note(self, evaluation: Evaluation, name: str) -> None:
         prefix = "eval" if name == "heldout" else "retention"
-        self.measured |= {f"{prefix}.pass@{k}": estimate for k, estimate in evaluation.pass_at.items()}
+        others = {key: estimate for key, estimate in self.measured.items() if not key.startswith(f"{prefix}.")}
+        self.measured = others | {f"{prefix}.pass@{k}": estimate for k, estimate in evaluation.pass_at.items()}
 
     async def _one(
         self, config: EvalConfig, tasks: Sequence[Task], stage: str, step: int, name: str, weights: Literal["policy", "base"]

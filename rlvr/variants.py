@@ -15,6 +15,7 @@ from typing import Any
 from rlvr.comparison import Variant
 from rlvr.config.load import load_config, parse_config, resolved
 from rlvr.errors import RlvrError
+from rlvr.redaction import Redactor
 from rlvr.report.tables import Difference, config_differences
 from rlvr.run_folder import CONFIG, RUN_NAME, SUMMARY
 from rlvr.run_name import check_same_run
@@ -131,7 +132,7 @@ def _train(recipe: Recipe, output: Path, seed: int) -> None:
     folder = output / name
     started = (folder / CONFIG).is_file()
     if started:
-        check_same_run(folder, resolved(load_config(recipe.config, settings)))
+        check_same_run(folder, Redactor().value(resolved(load_config(recipe.config, settings))))
     if started and (folder / SUMMARY).is_file():
         return
     command = [sys.executable, "-m", "rlvr.cli", "train", str(recipe.config), *settings]

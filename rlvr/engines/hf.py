@@ -26,7 +26,7 @@ from rlvr.engines.feed import RequestFeed
 from rlvr.engines.protocol import NO_POLICY, Generation, GenerationRequest, PolicySnapshot
 from rlvr.engines.requests import check_requests, check_sequences
 from rlvr.errors import RlvrError
-from rlvr.policy import ADAPTER, Policy, check_adapter_fits, read_adapter
+from rlvr.policy import ADAPTER, Policy, check_adapter_fits, lora_strength, read_adapter
 
 SAMPLER = "sampler"
 Weights = Literal["policy", "base"]
@@ -72,7 +72,7 @@ class HfEngine:
         if isinstance(model, PeftModel):
             tensors = read_adapter(snapshot.path)
             expected = get_peft_model_state_dict(model, adapter_name=SAMPLER, save_embedding_layers=False)
-            check_adapter_fits(tensors, expected, snapshot.path)
+            check_adapter_fits(tensors, expected, snapshot.path, lora_strength(model, SAMPLER))
             set_peft_model_state_dict(model, tensors, adapter_name=SAMPLER)
         self.policy_version = snapshot.version
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from rlvr import ranks
 from rlvr.config.schema import Config
 from rlvr.logprobs import frozen_logprobs
-from rlvr.policy import Policy
+from rlvr.policy import ADAPTER, Policy, lora_strength
 from rlvr.run_folder import write_atomically
 from rlvr.token_groups import TokenGroup
 
@@ -99,6 +100,8 @@ def _is_untouched(policy: Policy) -> bool:
 
 def _weights_digest(policy: Policy) -> str:
     digest = hashlib.sha256()
+    if isinstance(policy.model, PeftModel):
+        digest.update(f"strength {lora_strength(policy.model, ADAPTER)!r}\n".encode())
     for name, weight in policy.trainable().items():
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
         digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -7,7 +7,7 @@ old, and their sampled log-probs say so).
 from __future__ import annotations
 
 import dataclasses
-import statistics
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -30,6 +30,7 @@ from rlvr.logprobs import frozen_logprobs
 from rlvr.objectives import OBJECTIVES
 from rlvr.progress import Progress
 from rlvr.run import Run
+from rlvr.run_folder import writing
 from rlvr.sampling import Sampler
 from rlvr.sync_proof import SyncProof
 from rlvr.token_groups import TokenGroup
@@ -109,6 +110,7 @@ class RlLoop:
         On Ctrl-C or a failure the last whole step is saved before the exception goes on.
         """
         with Progress(STAGE, self.config.steps) as progress:
+            await self._evaluate_if_due()  # a resumed run may have been cut off in it; one that was taken is found again
             while self.at.step < self.config.steps:
                 started = time.perf_counter()
                 collected = await self._collect()
@@ -139,8 +141,8 @@ class RlLoop:
 
     async def _learn(self, collected: Collected) -> dict[str, float]:
         """Advantages, updates and the hand-over; the step counts as done once the policy has changed."""
-        groups = with_advantages(collected.groups, self.config, self._policy_logprobs, self._ref_logprobs)
         await self.sampler.engine.sleep()
+        groups = with_advantages(collected.groups, self.config, self._policy_logprobs, self._ref_logprobs)
         started = time.perf_counter()
         algorithm = self.config.algorithm
         batches = update_batches(groups, self.config, self.run.policy.device, self._policy_logprobs, self._ref_logprobs)
@@ -174,23 +176,39 @@ class RlLoop:
             )
 
     async def _after_step(self) -> None:
-        every = self.run.config.eval.every if self.run.config.eval else 0
+        await self._evaluate_if_due()
         last = self.at.step == self.config.steps
-        if self.evaluate is not None and (last or (every and self.at.step % every == 0)):
+        if self.at.step % self.run.config.checkpoint.every == 0 or last or self.run.stop.requested:
+            self.save()
+
+    async def _evaluate_if_due(self) -> None:
+        """After every `eval.every` steps and after the last; the steps before it are saved if it is cut off."""
+        every = self.run.config.eval.every if self.run.config.eval else 0
+        due = self.at.step == self.config.steps or (every and self.at.step and self.at.step % every == 0)
+        if self.evaluate is None or not due:
+            return
+        try:
             evaluation = await self.evaluate(STAGE, self.at.step)
             self.alarms.add({"stage": STAGE, "step": self.at.step, "heldout/accuracy": evaluation.accuracy.value})
             self._keep_best(evaluation)
-        if self.at.step % self.run.config.checkpoint.every == 0 or last or self.run.stop.requested:
+        except (Interrupted, RlvrError):
             self.save()
+            raise
 
     def _keep_best(self, evaluation: Evaluation) -> None:
         """The best policy is the one with the highest held-out accuracy, never the one with the highest reward."""
         accuracy = evaluation.accuracy.value
         if self.at.best is None or accuracy > self.at.best["accuracy"]:
+            best = self.run.folder.path / "best"
+            draft = best.with_name(".best.writing")
+            shutil.rmtree(draft, ignore_errors=True)
+            try:
+                with writing("the best policy so far", best):
+                    self.run.policy.save(draft)
+                    replace_folder(draft, best)
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
             self.at.best = {"label": evaluation.label, "step": self.at.step, "accuracy": accuracy}
-            draft = self.run.folder.path / ".best.draft"
-            self.run.policy.save(draft)
-            replace_folder(draft, self.run.folder.path / "best")
 
     def save(self) -> None:
         proof = self.hand_over.proof.state() if self.hand_over.proof is not None else None
@@ -249,4 +267,4 @@ def mean_by_name(updates: Iterable[Mapping[str, float]]) -> dict[str, float]:
     for update in updates:
         for name, value in update.items():
             values.setdefault(name, []).append(value)
-    return {name: statistics.fmean(found) for name, found in values.items()}
+    return {name: sum(found) / len(found) for name, found in values.items()}  # fmean refuses infinities of both signs

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
 from rlvr.commands.compare import compare_words
 from rlvr.comparison import compare_runs
-from rlvr.config.load import load_config
+from rlvr.config.load import load_config, resolved
 from rlvr.errors import RlvrError
 from rlvr.origins import origin, unlike
+from rlvr.run_folder import RunFolder
 from rlvr.variants import check_differences, recipes_of_configs, recipes_of_words, train_variants, variants_of_folders
 from tests.made_runs import made_config, made_run
 
@@ -232,3 +234,25 @@ def test_training_refuses_before_it_starts_anything(tmp_path: Path) -> None:
     with pytest.raises(RlvrError, match=r"differ in more than rl\.optimizer"):
         train_variants(recipes_of_configs(pair, []), 1, tmp_path, ["rl.optimizer"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_with_a_secret_in_its_config_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run folder has the secret redacted, the config has it in full: still the same run, and nothing to print."""
+    secret = "hf_abcdefghijklmnopqrstuvwxyz0123"
+    source = {"source": "hf", "args": {"name": "org/private", "token": secret}}
+    file = tmp_path / "a.yaml"
+    file.write_text(yaml.safe_dump({**made_config(0, tasks=[source]), "eval": {"tasks": [source]}}))
+    out = tmp_path / "runs"
+    recipes = recipes_of_words(file, [], ["grpo rl.algorithm=grpo", "dapo rl.algorithm=dapo"])
+    for recipe in recipes:
+        folder = RunFolder.create(out, f"{recipe.name}-0")
+        settings = [*recipe.overrides, "seed=0", f"output_dir={out}", f"run_name={recipe.name}-0"]
+        folder.describe(resolved(load_config(file, settings)), hashes={}, verifiers={})
+        folder.write_summary({})
+    monkeypatch.setattr("subprocess.Popen", None)  # all runs are finished: nothing is started
+    assert [v.name for v in train_variants(recipes, 1, out, ["rl.algorithm"])] == ["grpo", "dapo"]
+    assert secret not in (out / "grpo-0" / "config.yaml").read_text()
+    other = recipes_of_words(file, ["rl.group_size=2"], ["grpo rl.algorithm=grpo", "dapo rl.algorithm=dapo"])
+    with pytest.raises(RlvrError, match=r"rl\.group_size was 4, is 2") as refused:
+        train_variants(other, 1, out, ["rl.algorithm"])
+    assert secret not in str(refused.value)

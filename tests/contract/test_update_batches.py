@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
@@ -78,3 +79,7 @@ def test_an_update_without_any_gradient_changes_nothing_and_breaks_nothing(tiny_
     metrics = mean_by_name(mixed)
     assert metrics["ratio"] == pytest.approx((mixed[1]["ratio"] + mixed[3]["ratio"]) / 2)
     assert metrics["grad_norm"] == pytest.approx(sum(update["grad_norm"] for update in mixed) / 4)
+
+
+def test_infinities_of_both_signs_have_a_mean_that_is_told() -> None:
+    assert math.isnan(mean_by_name([{"loss": math.inf}, {"loss": -math.inf}])["loss"])

@@ -15,7 +15,7 @@ from rich.console import Console
 from rlvr.checkpoint import latest_checkpoint
 from rlvr.config.load import load_config
 from rlvr.errors import RlvrError
-from rlvr.train import train
+from rlvr.train import load_data, train
 from rlvr_tasks.errors import TaskError
 
 Write = Callable[..., Path]
@@ -169,3 +169,106 @@ def test_full_fine_tuning_learns_and_exports(write: Write) -> None:
     from transformers import AutoModelForCausalLM
 
     AutoModelForCausalLM.from_pretrained(saved.adapter)
+
+
+@pytest.mark.parametrize("part", ["tasks", "retention"])
+def test_evaluated_tasks_of_two_files_must_not_share_ids(write: Write, tmp_path: Path, part: str) -> None:
+    sources: list[dict[str, Any]] = []
+    for name in ("gsm", "math"):
+        rows = [{"id": str(n), "prompt": f"{name} {n}?", "verifier": "exact", "answer": "1"} for n in range(3)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        sources.append({"source": "jsonl", "args": {"path": str(tmp_path / f"{name}.jsonl")}})
+    recipe = write(eval={"tasks": sources[:1], part: sources})
+    with pytest.raises(RlvrError, match=rf"eval\.{part}: 3 ids are each those of several tasks"):
+        load_data(load_config(recipe))
+
+
+def test_a_gate_whose_number_could_not_be_measured_is_one_line(write: Write, tmp_path: Path) -> None:
+    """The verifier fails on one sample of every task after sft, so nothing is known of pass@2; that of the base is not taken for it."""
+    body = f"""seen = '{tmp_path}/seen/' + task.id
+    os.makedirs(seen, exist_ok=True)
+    calls = len(os.listdir(seen))
+    os.mkdir(f'{{seen}}/{{calls}}')
+    if calls == 2:
+        raise ValueError('a bug')
+    return 1.0"""
+    rows = [
+        {
+            "id": f"t{n}",
+            "prompt": "?",
+            "verifier": f"{tmp_path}/judge.py:score",
+            "answer": "",
+            "info": {"demonstration": "2"},
+        }
+        for n in range(4)
+    ]
+    source = {"source": "jsonl", "args": {"path": str(tmp_path / "tasks.jsonl")}}
+    recipe = write(
+        body,
+        rows,
+        stages=["sft", "rl"],
+        sft={"tasks": [source], "steps": 1, "batch_size": 2},
+        eval={"tasks": [source], "samples": 2, "max_completion_tokens": 5},
+        verification={"workers": 1, "deadline_s": 20},
+        continue_if={"sft": "eval.pass@2 >= 0"},
+    )
+    with pytest.raises(RlvrError, match=r"continue_if\.sft: there is no eval\.pass@2, because the verifier failed"):
+        run(recipe)
+    saved = latest_checkpoint(load_config(recipe).output_dir / "run" / "checkpoints")
+    assert saved is not None
+    assert saved.stage == "sft"
+
+
+def test_a_best_policy_that_cannot_be_written_costs_no_step(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rlvr.policy import Policy
+
+    save = Policy.save
+
+    def full(self: Policy, folder: Path) -> None:
+        save(self, folder)
+        if "best" in folder.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Policy, "save", full)
+    source = {"source": "jsonl", "args": {"path": str(tmp_path / "tasks.jsonl")}}
+    recipe = write(eval={"tasks": [source], "max_completion_tokens": 5, "base": False}, checkpoint={"every": 9})
+    with pytest.raises(RlvrError, match="disk full: the best policy so far was not written"):
+        run(recipe, "rl.steps=1")
+    saved = latest_checkpoint(load_config(recipe).output_dir / "run" / "checkpoints")
+    assert saved is not None
+    assert saved.state()["best"] is None
+    assert not list(saved.path.parents[1].glob(".best*"))
+
+
+def test_an_interruption_before_the_run_starts_leaves_no_folder(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rlvr.train.fingerprint", interrupted)
+    recipe = write()
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe)
+    assert not (load_config(recipe).output_dir / "run").exists()
+
+
+def test_the_engine_sleeps_while_the_learner_computes(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forward passes of a KL in the reward need the memory that a sleeping engine gives back."""
+    from rlvr.engines.hf import HfEngine
+    from rlvr.stages.rl import RlLoop
+
+    events: list[str] = []
+    ref_logprobs = RlLoop._ref_logprobs  # pyright: ignore[reportPrivateUsage]
+
+    async def noted(self: HfEngine) -> None:
+        events.append("sleep")
+
+    def computed(self: RlLoop, groups: Any) -> Any:
+        events.append("reference")
+        return ref_logprobs(self, groups)
+
+    monkeypatch.setattr(HfEngine, "sleep", noted)
+    monkeypatch.setattr(RlLoop, "_ref_logprobs", computed)
+    run(write(), "rl.steps=1", "rl.algorithm={preset: grpo, kl_coef: 0.1, kl_placement: reward}")
+    assert events == ["sleep", "reference"]

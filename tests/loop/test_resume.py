@@ -66,6 +66,7 @@ def test_a_cut_off_run_ends_like_the_straight_one(recipe: Path, straight: Path, 
         assert "the state is saved, continue with --resume" in output
     finish(rlvr("train", str(recipe), f"run_name={name}", "--resume"))
     assert trail(run) == trail(straight)
+    assert (run / "summary.json").read_text() == (straight / "summary.json").read_text()
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         assert (run / "checkpoints/rl-000004/adapter" / file).read_bytes() == (
             straight / "checkpoints/rl-000004/adapter" / file

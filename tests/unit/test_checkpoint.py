@@ -61,9 +61,25 @@ def test_a_removal_cut_short_leaves_nothing_that_looks_whole(tmp_path: Path, mon
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
-    source = make(tmp_path, "draft", 0)
-    replace_folder(source, tmp_path / "best")
-    (source / "learner.pt").write_text("newer")
-    replace_folder(source, tmp_path / "best")
-    assert (tmp_path / "best" / "learner.pt").read_text() == "newer"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "draft"]
+    for text in ("x", "newer"):
+        (make(tmp_path, "draft", 0) / "learner.pt").write_text(text)
+        replace_folder(tmp_path / "draft", tmp_path / "best")
+        assert (tmp_path / "best" / "learner.pt").read_text() == text
+        assert [path.name for path in tmp_path.iterdir()] == ["best"]
+
+
+def test_the_best_is_exported_unless_a_later_stage_trained_on(tmp_path: Path) -> None:
+    from rlvr.export import _weights_of  # pyright: ignore[reportPrivateUsage] - the rest of it needs a model
+
+    def exported(which: str = "best") -> str:
+        return _weights_of(tmp_path, which, ["sft", "rl", "reward_model"])[1]
+
+    make(tmp_path, "best", 50)
+    assert exported() == "the best policy on held-out tasks"
+    make(tmp_path / "checkpoints", "sft-000004", 40)
+    assert exported() == "the best policy on held-out tasks"
+    make(tmp_path / "checkpoints", "rl-000004", 30)
+    assert exported() == "the best policy on held-out tasks"
+    make(tmp_path / "checkpoints", "reward_model-000002", 20)
+    assert exported() == "checkpoint reward_model-000002"
+    assert exported("rl-000004") == "checkpoint rl-000004"

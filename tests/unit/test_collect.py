@@ -184,6 +184,16 @@ def test_seeds_differ_by_everything_that_names_a_draw() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
+def test_a_task_drawn_twice_in_a_batch_has_seeds_of_its_own() -> None:
+    (task,) = itertools.islice(stream("mixed"), 1)
+    other = Task(id="other", prompt=(), verifier="x", answer="", info={"rule": "mixed"})
+    _, engine = run(iter([task, other, task, task]), dynamic=False)
+    seeds = [r.seed for r in sorted(engine.requests, key=lambda r: r.index)]
+    assert len(set(seeds)) == 4 * 8
+    assert seeds[:8] == [sample_seed(0, "step 3 round 0", task.id, g) for g in range(8)]
+    assert seeds[8:16] == [sample_seed(0, "step 3 round 0", "other", g) for g in range(8)]
+
+
 def test_scoring_overlaps_with_generation() -> None:
     """The first finished completion is being scored before the last one is generated."""
     events: list[str] = []

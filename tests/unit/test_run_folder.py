@@ -18,6 +18,7 @@ import yaml
 from rlvr.errors import RlvrError
 from rlvr.redaction import REDACTED, Redactor
 from rlvr.run_folder import RunFolder, read_metrics, write_atomically
+from rlvr.run_name import newest_run
 from rlvr.types import Group, Rollout
 from rlvr_verifiers.types import Completion, Score, Task
 
@@ -251,3 +252,13 @@ def test_a_full_disk_keeps_every_whole_record(tmp_path: Path) -> None:
         with pytest.raises(RlvrError, match=r"disk full: summary\.json"):
             folder.write_summary({"text": "x" * 100_000})
         assert not [p for p in folder.path.iterdir() if p.name.endswith(".writing")]
+
+
+def test_a_folder_without_a_config_is_not_the_newest_run(tmp_path: Path) -> None:
+    """Left by a start that was cut off before it had described itself."""
+    for name in ("demo-20261121-100000", "demo-20261121-173600", "other-20261121-180000"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "demo-20261121-100000" / "config.yaml").write_text("{}")
+    assert newest_run(tmp_path, "demo") == "demo-20261121-100000"
+    with pytest.raises(RlvrError, match="no run of other in "):
+        newest_run(tmp_path, "other")
