@@ -86,6 +86,11 @@ class Counter:
         """Returns much."""
         return "start" + "x" * 100_000 + "end"
 
+    @tool
+    def half(self) -> str:
+        """Returns half of a surrogate pair."""
+        return "\ud83d"
+
     def hidden(self) -> str:
         return "no tool"
 
@@ -141,7 +146,7 @@ def test_a_schema_says_what_hints_and_docstring_say() -> None:
         "required": ["name"],
         "additionalProperties": False,
     }
-    assert list(tools_of(Counter)) == ["add", "read", "refuse", "crash", "fail", "hang", "flood"]
+    assert list(tools_of(Counter)) == ["add", "read", "refuse", "crash", "fail", "hang", "flood", "half"]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +229,18 @@ def test_limits_of_calls_and_of_output() -> None:
     assert flood.startswith("start")
     assert flood.endswith("end")
     assert "99908 characters are left out" in flood
+
+
+def test_what_is_shown_can_be_encoded_whatever_a_tool_or_a_call_holds() -> None:
+    """A tokenizer raises TypeError for half of a surrogate pair, and one call would end the run."""
+    odd = json.dumps({"name": "f\ud83d", "arguments": {"x": "\ud83d"}, "id": "\udc00"})
+    completion = played(env_task(), [turn(("half", {})), f"<tool_call>{odd}</tool_call>"])
+    tools = [message for message in completion.messages if message["role"] == "tool"]
+    assert [message["content"] for message in tools[:1]] == ["\\ud83d"]
+    assert "there is no tool" in tools[1]["content"]
+    for message in tools:
+        for field in ("content", "name", "tool_call_id"):
+            message[field].encode()
 
 
 def test_a_failure_of_the_environment_is_raised_and_never_the_policys() -> None:

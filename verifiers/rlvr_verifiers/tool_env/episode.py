@@ -27,7 +27,7 @@ from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.tool_call import FORMATS, Call, parse_calls
 from rlvr_verifiers.tool_env.hosted import tool_server
-from rlvr_verifiers.tool_env.instance import Instance, ToolResult, error_text
+from rlvr_verifiers.tool_env.instance import Instance, ToolResult, encodable, error_text
 from rlvr_verifiers.tool_env.registry import resolve, tools_for
 from rlvr_verifiers.types import Message, Task
 
@@ -169,7 +169,7 @@ class Environments:
 def _message(result: ToolResult, number: int) -> Message:
     call = result.call
     # Nine letters and digits: some templates insist.
-    names = {"tool_call_id": call.id or f"call{number % 100_000:05d}", "name": call.name}
+    names = {"tool_call_id": encodable(call.id) or f"call{number % 100_000:05d}", "name": encodable(call.name)}
     noted = {"arguments": dict(call.arguments)} if result.ran else {}
     return {"role": "tool", **names, **noted, "content": result.content}
 

@@ -83,10 +83,16 @@ def shown(value: object, limit: int) -> str:
             text = json.dumps(value, ensure_ascii=False)
         except (TypeError, ValueError, RecursionError):
             text = str(value)
+    text = encodable(text)
     if len(text) <= limit:
         return text
     note = f"\n... {len(text) - limit} characters are left out ...\n"
     return text[: limit // 2] + note + text[len(text) - (limit - limit // 2) :]
+
+
+def encodable(text: str) -> str:
+    """Text that a tokenizer takes: half of a surrogate pair, which a tool or the JSON of a call can smuggle in, is spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def error_text(message: str, limit: int) -> str:
