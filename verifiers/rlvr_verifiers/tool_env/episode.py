@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.tool_call import FORMATS, Call, parse_calls
-from rlvr_verifiers.tool_env.hosted import tool_server
+from rlvr_verifiers.tool_env.hosted import OPEN_DEADLINE_S, tool_server
 from rlvr_verifiers.tool_env.instance import Instance, ToolResult, encodable, error_text
 from rlvr_verifiers.tool_env.registry import resolve, tools_for
 from rlvr_verifiers.types import Message, Task
@@ -54,7 +54,9 @@ class Runner(Protocol):
         """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Raises VerifierError where the environment cannot be closed."""
+        ...
 
 
 class InThisProcess:
@@ -66,17 +68,15 @@ class InThisProcess:
         self._hangs = False
 
     async def run(self, call: Call, output_chars: int, timeout_s: float) -> ToolResult:
-        waiting = asyncio.wrap_future(_in_thread(lambda: self._instance.run(call, output_chars)))
-        done, _ = await asyncio.wait([waiting], timeout=timeout_s)
-        if done:
-            return waiting.result()
-        waiting.cancel()
-        self._hangs = True
-        raise TimeoutError
+        try:
+            return await _within(timeout_s, lambda: self._instance.run(call, output_chars))
+        except TimeoutError:
+            self._hangs = True
+            raise
 
     async def close(self) -> None:
         if not self._hangs:  # else a thread is still inside it
-            await _awaited(self._instance.close)
+            await _awaited("close an environment", self._instance.close)
 
 
 class Episode:
@@ -155,15 +155,19 @@ class Environments:
 
     @contextlib.asynccontextmanager
     async def episode(self, task: Task) -> AsyncGenerator[Episode]:
-        """Raises VerifierError where the task's environment cannot be had."""
-        if getattr(await _awaited(lambda: resolve(task.environment or "")), "in_process", False):
-            runner: Runner = await _awaited(lambda: InThisProcess(task))
+        """Raises VerifierError where the task's environment cannot be had, or not be closed in the end."""
+        what = f"open environment {task.environment!r}"
+        if getattr(await _awaited(what, lambda: resolve(task.environment or "")), "in_process", False):
+            runner: Runner = await _awaited(what, lambda: InThisProcess(task))
         else:
             runner = await tool_server().open(task, self._limits.memory_mb)
         try:
             yield Episode(task, format=self._format, limits=self._limits, runner=runner)
-        finally:
-            await runner.close()
+        except BaseException:
+            with contextlib.suppress(VerifierError):  # what went wrong first is what is told
+                await runner.close()
+            raise
+        await runner.close()
 
 
 def _message(result: ToolResult, number: int) -> Message:
@@ -174,8 +178,21 @@ def _message(result: ToolResult, number: int) -> Message:
     return {"role": "tool", **names, **noted, "content": result.content}
 
 
-async def _awaited(function: Callable[[], Any]) -> Any:
-    return await asyncio.wrap_future(_in_thread(function))
+async def _awaited(what: str, function: Callable[[], Any]) -> Any:
+    try:
+        return await _within(OPEN_DEADLINE_S, function)
+    except TimeoutError:
+        raise VerifierError(f"to {what} took over {OPEN_DEADLINE_S:g} s") from None
+
+
+async def _within(seconds: float, function: Callable[[], Any]) -> Any:
+    """Raises TimeoutError where it takes longer; its thread goes on."""
+    waiting = asyncio.wrap_future(_in_thread(function))
+    done, _ = await asyncio.wait([waiting], timeout=seconds)
+    if done:
+        return waiting.result()
+    waiting.cancel()
+    raise TimeoutError
 
 
 def _in_thread(function: Callable[[], Any]) -> Future[Any]:
@@ -188,5 +205,8 @@ def _in_thread(function: Callable[[], Any]) -> Future[Any]:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=work, name="tool call", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="tool call", daemon=True).start()
+    except RuntimeError as error:
+        raise VerifierError(f"no thread for an environment: {error}; too many rollouts at once for this machine") from error
     return future

@@ -36,15 +36,16 @@ class Instance:
     def __init__(self, task: Task) -> None:
         """Raises VerifierError where there is no such environment or it cannot be reset."""
         self.tools = tools_for(task)
-        self.environment: Any = resolve(task.environment or "")()
+        made = resolve(task.environment or "")
         try:
+            self.environment: Any = made()
             # Its own copy: an environment that edits its arguments must not edit those of the next rollout.
             self.environment.reset(dataclasses.replace(task, env_args=copy.deepcopy(dict(task.env_args))))
         except VerifierError:
             raise
-        except Exception as error:
-            what = f"{type(error).__name__}: {clip(str(error), 200)}"
-            raise VerifierError(f"environment {task.environment!r} cannot be reset for task {task.id!r}: {what}") from error
+        except (Exception, SystemExit) as error:
+            what = f"environment {task.environment!r} cannot be reset for task {task.id!r}"
+            raise VerifierError(f"{what}: {_described(error)}") from error
 
     def run(self, call: Call, output_chars: int) -> ToolResult:
         """Raises VerifierError for a failure of the environment itself; everything else is a result."""
@@ -69,9 +70,18 @@ class Instance:
         return value
 
     def close(self) -> None:
+        """Raises VerifierError where the environment's own `close` fails, whatever it raises."""
         close = getattr(self.environment, "close", None)
-        if close is not None:
-            close()
+        try:
+            if close is not None:
+                close()
+        except (Exception, SystemExit) as error:
+            what = f"environment {type(self.environment).__name__} cannot be closed"
+            raise VerifierError(f"{what}: {_described(error)}") from error
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {clip(str(error), 200)}"
 
 
 def shown(value: object, limit: int) -> str:

@@ -6,7 +6,8 @@ the group killed, and until then the child is not reaped, so that its number can
 
 Control (one packet each):  {"open": n, "environment": name, "path": sys.path} with the descriptor of the episode's channel, {"close": n}
 Channel, frames in:         {"task": {...}, "memory_mb": n}, then {"name": ..., "arguments": ..., "output_chars": n} for each call
-Channel, frames out:        {"ready": true} or {"failed": text}; for each call {"content", "error", "seconds"} or {"failed": text}
+Channel, frames out:        {"forked": true} once the environment is imported, {"ready": true} once it is reset; for each call
+                            {"content", "error", "seconds"}; at the end nothing. In place of any of them {"failed": text}
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import resource
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,7 +67,13 @@ def _opened(environment: str, channel: socket.socket, control: socket.socket) ->
         channel.sendall(pack({"failed": str(error)}))
         return None
     gc.freeze()  # what stands now is shared by all children: their collectors need not touch it
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        channel.sendall(
+            pack({"failed": f"no process can be made for an episode: {error}; too many rollouts at once for this machine"})
+        )
+        return None
     if pid:
         with contextlib.suppress(OSError):  # the child does the same; whoever comes second is too late
             os.setpgid(pid, pid)
@@ -75,10 +83,13 @@ def _opened(environment: str, channel: socket.socket, control: socket.socket) ->
         os.setpgid(0, 0)
         control.close()
         die_with_parent(None, os.getppid())
+        channel.sendall(pack({"forked": True}))
         _serve(channel)
         status = 0
     except (BrokenPipeError, ConnectionResetError):
         pass  # nobody is left to tell
+    except BaseException:
+        traceback.print_exc()  # `_exit` would not
     finally:
         os._exit(status)  # without waiting for threads that a tool may have left
 
@@ -105,7 +116,10 @@ def _serve(channel: socket.socket) -> None:
     channel.sendall(pack({"ready": True}))
     for frame in frames:
         channel.sendall(_answer(instance, frame))
-    instance.close()
+    try:
+        instance.close()
+    except VerifierError as error:
+        channel.sendall(pack({"failed": str(error)}))
 
 
 def _answer(instance: Instance, frame: dict[str, Any]) -> bytes:
