@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.tool_env import Environments, offered
 from rlvr_verifiers.tool_env.environments import python as module
@@ -71,6 +72,14 @@ def test_more_rollouts_than_boxes_keep_their_names(monkeypatch: pytest.MonkeyPat
         assert said[2:] == [f"{10 * number + 2}\n"] * 2
     assert not sessions._idle
     sessions._sandbox.close()
+
+
+@pytest.mark.parametrize("backend", ["remote", "zygot"])
+def test_a_sandbox_that_holds_no_sessions_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    monkeypatch.setenv("RLVR_SANDBOX", backend)
+    monkeypatch.setattr(module, "_shared", {})
+    with pytest.raises(VerifierError, match=f"a sandbox of this machine .*: no sandbox backend '{backend}'; give auto"):
+        asyncio.run(session(python_task(), []))
 
 
 def test_the_walls_are_those_of_the_sandbox(tmp_path: Path) -> None:

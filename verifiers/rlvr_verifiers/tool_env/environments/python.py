@@ -57,11 +57,16 @@ class Python:
     in_process = True  # the sandbox keeps its clock
 
     def reset(self, task: Task) -> None:
+        """Raises VerifierError where env_args or RLVR_SANDBOX cannot be used; `remote` cannot, a service does not wait for a policy."""
         timeout_s, memory_mb = task.env_args.get("timeout_s", 5), task.env_args.get("memory_mb", 512)
         if not isinstance(timeout_s, int | float) or not math.isfinite(timeout_s) or timeout_s <= 0:
             raise VerifierError(f"environment python: env_args.timeout_s is {timeout_s!r}; give seconds above 0")
         if not isinstance(memory_mb, int) or isinstance(memory_mb, bool) or memory_mb < 32:
             raise VerifierError(f"environment python: env_args.memory_mb is {memory_mb!r}; give 32 or more")
+        try:
+            _sessions()
+        except SandboxError as error:
+            raise VerifierError(f"environment python needs a sandbox of this machine for its sessions: {error}") from error
         limits = Limits(wall_s=SESSION_S, case_wall_s=float(timeout_s), cpu_s=600.0, memory_mb=memory_mb)
         self._program = Program(source=_RUNNER, mode="function", entry_point="_run", limits=limits)
         self._timeout_s = timeout_s
