@@ -26,6 +26,7 @@ from rlvr_verifiers.tool_env import (
     offered,
     tool,
 )
+from rlvr_verifiers.tool_env import episode as episode_module
 from rlvr_verifiers.tool_env.answer import states
 from rlvr_verifiers.tool_env.registry import resolve as resolve_environment
 from rlvr_verifiers.tool_env.tools import tools_of
@@ -219,6 +220,19 @@ def test_a_call_that_hangs_is_answered_in_time_and_stops_nobody_else() -> None:
     assert done == "1"
     assert seconds < 0.15
     assert said == ["error: hang ran longer than 0.2 s; no further call can be made"] * 2
+
+
+class Clocked(Counter):
+    in_process = True
+    own_clock = True
+
+
+def test_an_environment_with_its_own_clock_has_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = EpisodeLimits(call_timeout_s=1e-9)
+    assert contents(played(env_task(environment=HERE + "Clocked"), [turn(("add", {"name": "a"}))], limits)) == ["1"]
+    monkeypatch.setattr(episode_module, "OWN_CLOCK_DEADLINE_S", 0.1)
+    with pytest.raises(VerifierError, match=r"hang was not ended by its environment's own clock in 0\.1 s"):
+        played(env_task(environment=HERE + "Clocked"), [turn(("hang", {}))], limits)
 
 
 def test_limits_of_calls_and_of_output() -> None:

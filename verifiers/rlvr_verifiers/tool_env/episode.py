@@ -35,13 +35,17 @@ from rlvr_verifiers.types import Message, Task
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EpisodeLimits:
     call_timeout_s: float = 10.0
-    """Wall time of one call."""
+    """Wall time of one call; not where the environment has its own clock."""
     output_chars: int = 4_000
     """Of one result that the policy is shown; the middle of a longer one is cut out."""
     calls: int = 64
     """In one episode."""
     memory_mb: int | None = 4096
     """Private writable memory of an episode's process (RLIMIT_DATA); None: no limit."""
+
+
+OWN_CLOCK_DEADLINE_S = 1800.0
+"""For a call of an environment that ends its calls itself: its queue included, which a thousand rollouts may stand in."""
 
 
 class Runner(Protocol):
@@ -68,11 +72,17 @@ class InThisProcess:
         self._hangs = False
 
     async def run(self, call: Call, output_chars: int, timeout_s: float) -> ToolResult:
+        own_clock = getattr(self._instance.environment, "own_clock", False)
+        limit_s = OWN_CLOCK_DEADLINE_S if own_clock else timeout_s
         try:
-            return await _within(timeout_s, lambda: self._instance.run(call, output_chars))
+            return await _within(limit_s, lambda: self._instance.run(call, output_chars))
         except TimeoutError:
             self._hangs = True
-            raise
+            if not own_clock:
+                raise
+            raise VerifierError(
+                f"{clip(call.name, 60)} was not ended by its environment's own clock in {limit_s:g} s"
+            ) from None
 
     async def close(self) -> None:
         if not self._hangs:  # else a thread is still inside it

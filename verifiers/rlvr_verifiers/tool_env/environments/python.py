@@ -54,7 +54,8 @@ def _run(code):
 class Python:
     """A Python session in a sandbox without network and files of yours."""
 
-    in_process = True  # the sandbox keeps its clock
+    in_process = True
+    own_clock = True  # that of the box: neither the queue for one nor what is run again is the call's time
 
     def reset(self, task: Task) -> None:
         """Raises VerifierError where env_args or RLVR_SANDBOX cannot be used; `remote` cannot, a service does not wait for a policy."""
@@ -87,8 +88,8 @@ class Python:
             raise ToolError(f"code has to be text of at most {MAX_CODE} characters")
         try:
             with _sessions().box(self, self._program) as (box, fresh):
-                for earlier in self._history if fresh else ():
-                    box.call((earlier,))
+                if fresh:
+                    self._run_again(box)
                 outcome = box.call((code,))
         except SandboxError as error:
             raise VerifierError(f"environment python: {error}") from error
@@ -100,6 +101,15 @@ class Python:
                 _sessions().drop(self)
                 self._history.clear()
                 raise ToolError(f"{self._why(outcome.status)}; the session was started anew, all names are gone")
+
+    def _run_again(self, box: Box) -> None:
+        """The earlier calls in a new box. Raises SandboxError where one ends otherwise than it did: taking the box away was ours."""
+        for earlier in self._history:
+            outcome = box.call((earlier,))
+            if outcome.status != "ok":
+                raise SandboxError(
+                    f"a session lost its box, and an earlier call cannot be run again: {self._why(outcome.status)}"
+                )
 
     def close(self) -> None:
         _sessions().drop(self)
