@@ -284,6 +284,50 @@ def test_the_final_state_counts_not_the_way_to_it() -> None:
     assert judge(task, cut).reason == "no_answer"
 
 
+class Mixed(Counter):
+    def reset(self, task: Task) -> None:
+        self.value: object = None
+
+    @tool
+    def put(self, kind: str) -> str:
+        """Puts a value in."""
+        huge = 1 << 20_000
+        values = {
+            "huge": huge,
+            "float": 3.0,
+            "int": 3,
+            "true": True,
+            "one": 1,
+            "hex": "0x3",
+            "text": "3",
+            "nan": float("nan"),
+        }
+        self.value = {**values, "key": {huge: 1}, "other": {huge + 1: 1}, "set": {huge, 2}, "more": huge + 1}[kind]
+        return kind
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "same"),
+    [
+        *[(kind, kind, True) for kind in ("huge", "key", "set", "nan", "text", "true")],
+        ("huge", "int", False),
+        ("huge", "more", False),
+        ("int", "huge", False),
+        ("key", "other", False),
+        ("set", "huge", False),
+        ("int", "float", True),
+        ("int", "hex", False),
+        ("int", "text", False),
+        ("one", "true", False),
+    ],
+)
+def test_states_are_compared_whatever_they_hold(wanted: str, found: str, same: bool) -> None:
+    """A number of more than 4,300 digits has no decimals in Python, and must not let a policy choose to have no score."""
+    task = env_task({"calls": [{"name": "put", "arguments": {"kind": wanted}}]}, HERE + "Mixed")
+    messages = ({"role": "tool", "name": "put", "arguments": {"kind": found}}, {"role": "assistant", "content": "Done."})
+    assert score_now(task, Completion(text="Done.", messages=messages)).value == float(same)
+
+
 def test_calls_of_a_servers_messages_are_replayed_too() -> None:
     task = env_task({"calls": [add("a", amount=3)]})
     call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"name": "a", "amount": 3}'}}
