@@ -338,6 +338,8 @@ def test_calls_of_a_servers_messages_are_replayed_too() -> None:
     )
     assert judge(task, Completion(text="", messages=messages)).passed
     assert judge(task, Completion(text="", messages=messages[2:])).reason == "wrong_state"
+    many = ({**messages[0], "tool_calls": [call] * 65}, *messages[1:])
+    assert judge(task, Completion(text="", messages=many)).reason == "wrong_state"  # too many calls to be read: none is run
 
 
 def test_a_reply_that_lists_everything_states_nothing() -> None:
