@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -95,6 +97,10 @@ def task(environment: str = "Wild", **env_args: Any) -> Task:
 async def call(episode: Episode, name: str, **arguments: Any) -> str:
     turn = f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
     return str((await episode.observe(turn))[0]["content"])
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def gone(pid: int, within_s: float = 20.0) -> bool:
@@ -282,8 +288,7 @@ def test_when_the_server_dies_its_episodes_end_and_the_next_one_gets_another() -
         environments = Environments("hermes")
         async with environments.episode(task()) as first:
             pid = int(await call(first, "pid"))
-            server = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            os.kill(server, signal.SIGKILL)
+            os.kill(parent_of(pid), signal.SIGKILL)
             assert gone(pid)
             with pytest.raises(VerifierError, match="process that runs tools has died"):  # ours: never the policy's 0
                 await call(first, "pid")
@@ -302,17 +307,37 @@ from rlvr_verifiers.tool_env import Environments
 async def main():
     async with Environments("hermes").episode(task()) as episode:
         print(await call(episode, "pid"), flush=True)
-        await call(episode, "backtrack")
+        await call(episode, *sys.argv[1:2], **dict([argument.split("=") for argument in sys.argv[2:]]))
 
 asyncio.run(main())
 """
 
 
-def test_when_the_trainer_is_killed_a_hanging_tool_dies_with_it() -> None:
+@contextlib.contextmanager
+def training(*tool: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A trainer that calls a tool, killed in the end, and the process of its episode."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    with subprocess.Popen([sys.executable, "-c", TRAINER], stdout=subprocess.PIPE, env=environment) as trainer:
+    with subprocess.Popen([sys.executable, "-c", TRAINER, *tool], stdout=subprocess.PIPE, env=environment) as trainer:
         assert trainer.stdout is not None
-        pid = int(trainer.stdout.readline())
+        try:
+            yield trainer, int(trainer.stdout.readline())
+        finally:
+            trainer.kill()
+
+
+def test_when_the_trainer_is_killed_a_hanging_tool_dies_with_it() -> None:
+    with training("backtrack") as (_, pid):
         time.sleep(0.3)
-        trainer.kill()
     assert gone(pid)
+
+
+@pytest.mark.parametrize("killed", ["trainer", "server"])
+def test_when_trainer_or_server_is_killed_what_a_tool_started_dies_with_it(tmp_path: Path, killed: str) -> None:
+    started = tmp_path / "pid"
+    with training("leave", f"path={started}") as (trainer, pid):
+        until = time.monotonic() + 20.0
+        while not (started.exists() and started.read_text()) and time.monotonic() < until:
+            time.sleep(0.02)
+        os.kill(trainer.pid if killed == "trainer" else parent_of(pid), signal.SIGKILL)
+        assert gone(pid)
+        assert gone(int(started.read_text()))
