@@ -104,7 +104,8 @@ class ToolsConfig(Section):
     """How the policy writes calls: hermes, qwen3_coder, llama3, mistral, pythonic, openai, deepseek, json; `auto` reads what a
     turn shows. Name the one of your chat template where you know it."""
     call_timeout_s: PositiveFloat = 10.0
-    """Wall time of one call; one that runs longer is killed, and its rollout scores 0 with reason `tool_timeout`."""
+    """Wall time of one call; one that runs longer is killed, and its rollout scores 0 with reason `tool_timeout`.
+    The environment `python` has its own (`env_args.timeout_s`)."""
     calls: PositiveInt = 64
     """Calls in one rollout."""
     output_characters: PositiveInt = 4000

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -11,13 +13,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from rlvr_verifiers.errors import VerifierError
-from rlvr_verifiers.tool_env import Environments, Episode, EpisodeLimits, tool
+from rlvr_verifiers.tool_env import Environments, Episode, EpisodeLimits, hosted, tool
 from rlvr_verifiers.types import Task
 
 HERE = f"{Path(__file__)}:"
@@ -30,6 +33,8 @@ class Wild:
     def reset(self, task: Task) -> None:
         if task.env_args.get("broken"):
             os._exit(5)
+        time.sleep(task.env_args.get("sleep", 0))
+        self.stays = task.env_args.get("stays")
 
     @tool
     def pid(self) -> int:
@@ -71,9 +76,18 @@ class Wild:
         print("x" * 100_000)
         return "done"
 
+    def close(self) -> None:
+        if self.stays:
+            raise RuntimeError(self.stays)
+
 
 class Tame(Wild):
     in_process = True
+
+
+class Unmade(Tame):
+    def __init__(self) -> None:
+        raise SystemExit("no licence")
 
 
 def task(environment: str = "Wild", **env_args: Any) -> Task:
@@ -83,6 +97,10 @@ def task(environment: str = "Wild", **env_args: Any) -> Task:
 async def call(episode: Episode, name: str, **arguments: Any) -> str:
     turn = f"<tool_call>{json.dumps({'name': name, 'arguments': arguments})}</tool_call>"
     return str((await episode.observe(turn))[0]["content"])
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def gone(pid: int, within_s: float = 20.0) -> bool:
@@ -179,6 +197,9 @@ def test_a_quick_environment_may_stay_in_this_process() -> None:
 
     threads = threading.active_count()
     assert asyncio.run(one()) == os.getpid()
+    until = time.monotonic() + 20.0
+    while threading.active_count() > threads and time.monotonic() < until:
+        time.sleep(0.01)  # the thread of a call that is answered has a moment to end
     assert threading.active_count() <= threads
 
 
@@ -194,13 +215,80 @@ def test_a_reset_that_dies_is_the_environments_failure_and_the_next_episode_open
     assert asyncio.run(two()) == "1"
 
 
+def test_a_reset_that_takes_too_long_is_the_environments_failure_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def two() -> str:
+        environments = Environments("hermes")
+        async with environments.episode(task()) as healthy:
+            await call(healthy, "pid")
+            monkeypatch.setattr(hosted, "OPEN_DEADLINE_S", 1.0)
+            with pytest.raises(VerifierError, match="reset took over 1 s for task 't'"):
+                async with environments.episode(task(sleep=600)):
+                    pass
+            return await call(healthy, "count")
+
+    assert asyncio.run(two()) == "2"
+
+
+def test_an_import_that_hangs_ends_no_episode_and_the_next_one_opens(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It hangs in the server alone, which forks nothing meanwhile."""
+    module = tmp_path / "hangs.py"
+    source = Path(__file__).read_text()
+    hang = "import sys\nif 'rlvr_verifiers.tool_env.server' in sys.orig_argv: __import__('time').sleep(600)\n"
+    module.write_text(source.replace("import asyncio\n", f"{hang}import asyncio\n", 1))
+
+    async def three() -> tuple[str, str]:
+        environments = Environments("hermes")
+        async with environments.episode(task()) as healthy:
+            pid = int(await call(healthy, "pid"))
+            monkeypatch.setattr(hosted, "OPEN_DEADLINE_S", 1.0)
+            with pytest.raises(VerifierError, match="was not imported within 1 s"):
+                async with environments.episode(dataclasses.replace(task(), environment=f"{module}:Wild")):
+                    pass
+            monkeypatch.setattr(hosted, "OPEN_DEADLINE_S", 60.0)
+            async with environments.episode(task()) as other:
+                found = await call(healthy, "count"), await call(other, "count")
+        assert gone(pid)
+        return found
+
+    assert asyncio.run(three()) == ("2", "1")
+
+
+@pytest.mark.parametrize("environment", ["Wild", "Tame"])
+def test_an_environment_that_cannot_be_closed_is_its_failure(environment: str) -> None:
+    async def one() -> None:
+        async with Environments("hermes").episode(task(environment, stays="the database does not let go")) as episode:
+            await call(episode, "count")
+
+    with pytest.raises(VerifierError, match="cannot be closed: RuntimeError: the database does not let go"):
+        asyncio.run(one())
+
+
+def test_what_goes_wrong_first_is_what_is_told() -> None:
+    async def one() -> None:
+        async with Environments("hermes").episode(task("Tame", stays="it stays")):
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(one())
+
+
+def test_an_environment_that_cannot_be_made_is_its_failure() -> None:
+    async def one() -> None:
+        async with Environments("hermes").episode(task("Unmade")):
+            pass
+
+    with pytest.raises(VerifierError, match="cannot be reset for task 't': SystemExit: no licence"):
+        asyncio.run(one())
+
+
 def test_when_the_server_dies_its_episodes_end_and_the_next_one_gets_another() -> None:
     async def two() -> str:
         environments = Environments("hermes")
         async with environments.episode(task()) as first:
             pid = int(await call(first, "pid"))
-            server = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            os.kill(server, signal.SIGKILL)
+            os.kill(parent_of(pid), signal.SIGKILL)
             assert gone(pid)
             with pytest.raises(VerifierError, match="process that runs tools has died"):  # ours: never the policy's 0
                 await call(first, "pid")
@@ -219,17 +307,37 @@ from rlvr_verifiers.tool_env import Environments
 async def main():
     async with Environments("hermes").episode(task()) as episode:
         print(await call(episode, "pid"), flush=True)
-        await call(episode, "backtrack")
+        await call(episode, *sys.argv[1:2], **dict([argument.split("=") for argument in sys.argv[2:]]))
 
 asyncio.run(main())
 """
 
 
-def test_when_the_trainer_is_killed_a_hanging_tool_dies_with_it() -> None:
+@contextlib.contextmanager
+def training(*tool: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A trainer that calls a tool, killed in the end, and the process of its episode."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    with subprocess.Popen([sys.executable, "-c", TRAINER], stdout=subprocess.PIPE, env=environment) as trainer:
+    with subprocess.Popen([sys.executable, "-c", TRAINER, *tool], stdout=subprocess.PIPE, env=environment) as trainer:
         assert trainer.stdout is not None
-        pid = int(trainer.stdout.readline())
+        try:
+            yield trainer, int(trainer.stdout.readline())
+        finally:
+            trainer.kill()
+
+
+def test_when_the_trainer_is_killed_a_hanging_tool_dies_with_it() -> None:
+    with training("backtrack") as (_, pid):
         time.sleep(0.3)
-        trainer.kill()
     assert gone(pid)
+
+
+@pytest.mark.parametrize("killed", ["trainer", "server"])
+def test_when_trainer_or_server_is_killed_what_a_tool_started_dies_with_it(tmp_path: Path, killed: str) -> None:
+    started = tmp_path / "pid"
+    with training("leave", f"path={started}") as (trainer, pid):
+        until = time.monotonic() + 20.0
+        while not (started.exists() and started.read_text()) and time.monotonic() < until:
+            time.sleep(0.02)
+        os.kill(trainer.pid if killed == "trainer" else parent_of(pid), signal.SIGKILL)
+        assert gone(pid)
+        assert gone(int(started.read_text()))

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.scoring import score_now
-from rlvr_verifiers.tool_env import Environments, offered
+from rlvr_verifiers.tool_env import Environments, EpisodeLimits, offered
 from rlvr_verifiers.tool_env.environments import python as module
 from rlvr_verifiers.types import Completion, Task
 
@@ -71,6 +72,44 @@ def test_more_rollouts_than_boxes_keep_their_names(monkeypatch: pytest.MonkeyPat
         assert said[2:] == [f"{10 * number + 2}\n"] * 2
     assert not sessions._idle
     sessions._sandbox.close()
+
+
+@pytest.mark.parametrize("backend", ["remote", "zygot"])
+def test_a_sandbox_that_holds_no_sessions_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    monkeypatch.setenv("RLVR_SANDBOX", backend)
+    monkeypatch.setattr(module, "_shared", {})
+    with pytest.raises(VerifierError, match=f"a sandbox of this machine .*: no sandbox backend '{backend}'; give auto"):
+        asyncio.run(session(python_task(), []))
+
+
+def test_waiting_for_a_box_and_running_again_are_not_the_calls_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = module.Sessions(limit=2)
+    monkeypatch.setattr(module, "_sessions", lambda: sessions)
+    environments = Environments("hermes", EpisodeLimits(call_timeout_s=1.0))
+
+    async def one(number: int) -> tuple[str, str | None]:
+        async with environments.episode(python_task()) as episode:
+            for cell in (f"import time; time.sleep(0.4); x = {number}", "time.sleep(0.4)"):
+                await episode.observe(run(cell))
+            (said,) = await episode.observe(run("x"))
+            return said["content"], episode.ended and episode.ended[0]
+
+    async def all_at_once() -> list[tuple[str, str | None]]:
+        return await asyncio.gather(*map(one, range(8)))
+
+    assert asyncio.run(all_at_once()) == [(f"{number}\n", None) for number in range(8)]
+    sessions._sandbox.close()
+
+
+def test_a_session_that_cannot_be_run_again_is_our_failure() -> None:
+    environment = module.Python()
+    environment.reset(python_task())
+    environment.python("x = 1")
+    environment._history.append("import os; os._exit(0)")  # as if it had gone well
+    module._sessions().drop(environment)
+    with pytest.raises(VerifierError, match="an earlier call cannot be run again: the code ended its own process"):
+        environment.python("x")
+    environment.close()
 
 
 def test_the_walls_are_those_of_the_sandbox(tmp_path: Path) -> None:

@@ -262,6 +262,16 @@ def test_special_tokens_count_and_a_parsed_message_does_where_there_is_no_text()
     assert not judge(task, Completion(text="[TOOL_CALLS]f[ARGS]{}", messages=conversation)).passed
 
 
+@pytest.mark.parametrize("last", ["{}", "{"])
+def test_a_message_with_more_calls_than_are_read_scores_0(last: str) -> None:
+    """The 65th, readable or not; with it a completion must not choose to have no score."""
+    task = tool_task('[{"name": "f", "arguments": {}}]', {})
+    calls = [{"type": "function", "function": {"name": "f", "arguments": written}} for written in ("{}",) * 64 + (last,)]
+    message = {"role": "assistant", "content": None, "tool_calls": calls}
+    score = judge(task, Completion(text="", messages=(message,)))
+    assert (score.value, score.reason, score.explanation) == (0.0, "too_large", "more than 64 calls in one turn")
+
+
 def test_references_inside_a_schema_are_followed_and_composed_objects_stay_open() -> None:
     point = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
     schema = {"type": "object", "properties": {"p": {"$ref": "#/$defs/point"}}, "$defs": {"point": point}}

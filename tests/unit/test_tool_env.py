@@ -26,6 +26,7 @@ from rlvr_verifiers.tool_env import (
     offered,
     tool,
 )
+from rlvr_verifiers.tool_env import episode as episode_module
 from rlvr_verifiers.tool_env.answer import states
 from rlvr_verifiers.tool_env.registry import resolve as resolve_environment
 from rlvr_verifiers.tool_env.tools import tools_of
@@ -86,6 +87,11 @@ class Counter:
         """Returns much."""
         return "start" + "x" * 100_000 + "end"
 
+    @tool
+    def half(self) -> str:
+        """Returns half of a surrogate pair."""
+        return "\ud83d"
+
     def hidden(self) -> str:
         return "no tool"
 
@@ -141,7 +147,7 @@ def test_a_schema_says_what_hints_and_docstring_say() -> None:
         "required": ["name"],
         "additionalProperties": False,
     }
-    assert list(tools_of(Counter)) == ["add", "read", "refuse", "crash", "fail", "hang", "flood"]
+    assert list(tools_of(Counter)) == ["add", "read", "refuse", "crash", "fail", "hang", "flood", "half"]
 
 
 @pytest.mark.parametrize(
@@ -216,6 +222,19 @@ def test_a_call_that_hangs_is_answered_in_time_and_stops_nobody_else() -> None:
     assert said == ["error: hang ran longer than 0.2 s; no further call can be made"] * 2
 
 
+class Clocked(Counter):
+    in_process = True
+    own_clock = True
+
+
+def test_an_environment_with_its_own_clock_has_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = EpisodeLimits(call_timeout_s=1e-9)
+    assert contents(played(env_task(environment=HERE + "Clocked"), [turn(("add", {"name": "a"}))], limits)) == ["1"]
+    monkeypatch.setattr(episode_module, "OWN_CLOCK_DEADLINE_S", 0.1)
+    with pytest.raises(VerifierError, match=r"hang was not ended by its environment's own clock in 0\.1 s"):
+        played(env_task(environment=HERE + "Clocked"), [turn(("hang", {}))], limits)
+
+
 def test_limits_of_calls_and_of_output() -> None:
     task = env_task()
     many = played(task, [turn(*[("add", {"name": "a"})] * 5), "Done."], EpisodeLimits(calls=3))
@@ -224,6 +243,18 @@ def test_limits_of_calls_and_of_output() -> None:
     assert flood.startswith("start")
     assert flood.endswith("end")
     assert "99908 characters are left out" in flood
+
+
+def test_what_is_shown_can_be_encoded_whatever_a_tool_or_a_call_holds() -> None:
+    """A tokenizer raises TypeError for half of a surrogate pair, and one call would end the run."""
+    odd = json.dumps({"name": "f\ud83d", "arguments": {"x": "\ud83d"}, "id": "\udc00"})
+    completion = played(env_task(), [turn(("half", {})), f"<tool_call>{odd}</tool_call>"])
+    tools = [message for message in completion.messages if message["role"] == "tool"]
+    assert [message["content"] for message in tools[:1]] == ["\\ud83d"]
+    assert "there is no tool" in tools[1]["content"]
+    for message in tools:
+        for field in ("content", "name", "tool_call_id"):
+            message[field].encode()
 
 
 def test_a_failure_of_the_environment_is_raised_and_never_the_policys() -> None:
@@ -253,6 +284,50 @@ def test_the_final_state_counts_not_the_way_to_it() -> None:
     assert judge(task, cut).reason == "no_answer"
 
 
+class Mixed(Counter):
+    def reset(self, task: Task) -> None:
+        self.value: object = None
+
+    @tool
+    def put(self, kind: str) -> str:
+        """Puts a value in."""
+        huge = 1 << 20_000
+        values = {
+            "huge": huge,
+            "float": 3.0,
+            "int": 3,
+            "true": True,
+            "one": 1,
+            "hex": "0x3",
+            "text": "3",
+            "nan": float("nan"),
+        }
+        self.value = {**values, "key": {huge: 1}, "other": {huge + 1: 1}, "set": {huge, 2}, "more": huge + 1}[kind]
+        return kind
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "same"),
+    [
+        *[(kind, kind, True) for kind in ("huge", "key", "set", "nan", "text", "true")],
+        ("huge", "int", False),
+        ("huge", "more", False),
+        ("int", "huge", False),
+        ("key", "other", False),
+        ("set", "huge", False),
+        ("int", "float", True),
+        ("int", "hex", False),
+        ("int", "text", False),
+        ("one", "true", False),
+    ],
+)
+def test_states_are_compared_whatever_they_hold(wanted: str, found: str, same: bool) -> None:
+    """A number of more than 4,300 digits has no decimals in Python, and must not let a policy choose to have no score."""
+    task = env_task({"calls": [{"name": "put", "arguments": {"kind": wanted}}]}, HERE + "Mixed")
+    messages = ({"role": "tool", "name": "put", "arguments": {"kind": found}}, {"role": "assistant", "content": "Done."})
+    assert score_now(task, Completion(text="Done.", messages=messages)).value == float(same)
+
+
 def test_calls_of_a_servers_messages_are_replayed_too() -> None:
     task = env_task({"calls": [add("a", amount=3)]})
     call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"name": "a", "amount": 3}'}}
@@ -263,6 +338,8 @@ def test_calls_of_a_servers_messages_are_replayed_too() -> None:
     )
     assert judge(task, Completion(text="", messages=messages)).passed
     assert judge(task, Completion(text="", messages=messages[2:])).reason == "wrong_state"
+    many = ({**messages[0], "tool_calls": [call] * 65}, *messages[1:])
+    assert judge(task, Completion(text="", messages=many)).reason == "wrong_state"  # too many calls to be read: none is run
 
 
 def test_a_reply_that_lists_everything_states_nothing() -> None:
@@ -281,6 +358,10 @@ def test_a_reply_that_lists_everything_states_nothing() -> None:
         ("It costs 10.5 euros.", "10", False),
         ("It costs 3,10 euros.", "10", False),
         ("It is -10.", "10", False),
+        *[(f"It is {minus}10.", "10", False) for minus in "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"],
+        ("It is \u221210.", "-10", True),
+        ("It is -10.", "\u221210", True),
+        ("The balance \u2013 10 euros \u2013 is paid", "10", True),
         ("It costs 10, I think", "10", True),
         ("ANA  Ruiz has it", "Ana Ruiz", True),
         ("Anastasia has it", "ana", False),

@@ -19,6 +19,9 @@ from rlvr_verifiers.strict_json import JsonError, loads
 from rlvr_verifiers.tool_call import Call
 from rlvr_verifiers.tool_call.calls import call_of
 
+_MINUS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d", "-"))
+"""What is written for a minus sign beside ASCII's: hyphens, dashes, U+2212 and its forms."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Gold:
@@ -55,7 +58,7 @@ def read_gold(answer: str) -> Gold:
 
 def states(reply: str, wanted: str) -> bool:
     """Whether a reply holds a text, case aside, that does not run on into a longer word or number on either side."""
-    text, wanted = " ".join(reply.casefold().split()), " ".join(wanted.casefold().split())
+    text, wanted = (" ".join(said.casefold().translate(_MINUS).split()) for said in (reply, wanted))
     before = r"(?<![\w])(?<!\d[.,])(?<!-)" if wanted[0].isalnum() else ""
     behind = r"(?!\w)(?![.,]\d)" if wanted[-1].isalnum() else ""
     return re.search(before + re.escape(wanted) + behind, text) is not None

@@ -26,8 +26,8 @@ from typing import Any, Protocol
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.tool_call import FORMATS, Call, parse_calls
-from rlvr_verifiers.tool_env.hosted import tool_server
-from rlvr_verifiers.tool_env.instance import Instance, ToolResult, error_text
+from rlvr_verifiers.tool_env.hosted import OPEN_DEADLINE_S, tool_server
+from rlvr_verifiers.tool_env.instance import Instance, ToolResult, encodable, error_text
 from rlvr_verifiers.tool_env.loops import where_no_loop_runs
 from rlvr_verifiers.tool_env.registry import resolve, tools_for
 from rlvr_verifiers.types import Message, Task
@@ -36,13 +36,17 @@ from rlvr_verifiers.types import Message, Task
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EpisodeLimits:
     call_timeout_s: float = 10.0
-    """Wall time of one call."""
+    """Wall time of one call; not where the environment has its own clock."""
     output_chars: int = 4_000
     """Of one result that the policy is shown; the middle of a longer one is cut out."""
     calls: int = 64
     """In one episode."""
     memory_mb: int | None = 4096
     """Private writable memory of an episode's process (RLIMIT_DATA); None: no limit."""
+
+
+OWN_CLOCK_DEADLINE_S = 1800.0
+"""For a call of an environment that ends its calls itself: its queue included, which a thousand rollouts may stand in."""
 
 
 class Runner(Protocol):
@@ -55,7 +59,9 @@ class Runner(Protocol):
         """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Raises VerifierError where the environment cannot be closed."""
+        ...
 
 
 class InThisProcess:
@@ -67,17 +73,21 @@ class InThisProcess:
         self._hangs = False
 
     async def run(self, call: Call, output_chars: int, timeout_s: float) -> ToolResult:
-        waiting = asyncio.wrap_future(_in_thread(lambda: self._instance.run(call, output_chars)))
-        done, _ = await asyncio.wait([waiting], timeout=timeout_s)
-        if done:
-            return waiting.result()
-        waiting.cancel()
-        self._hangs = True
-        raise TimeoutError
+        own_clock = getattr(self._instance.environment, "own_clock", False)
+        limit_s = OWN_CLOCK_DEADLINE_S if own_clock else timeout_s
+        try:
+            return await _within(limit_s, lambda: self._instance.run(call, output_chars))
+        except TimeoutError:
+            self._hangs = True
+            if not own_clock:
+                raise
+            raise VerifierError(
+                f"{clip(call.name, 60)} was not ended by its environment's own clock in {limit_s:g} s"
+            ) from None
 
     async def close(self) -> None:
         if not self._hangs:  # else a thread is still inside it
-            await _awaited(self._instance.close)
+            await _awaited("close an environment", self._instance.close)
 
 
 class Episode:
@@ -156,27 +166,44 @@ class Environments:
 
     @contextlib.asynccontextmanager
     async def episode(self, task: Task) -> AsyncGenerator[Episode]:
-        """Raises VerifierError where the task's environment cannot be had."""
-        if getattr(await _awaited(lambda: resolve(task.environment or "")), "in_process", False):
-            runner: Runner = await _awaited(lambda: InThisProcess(task))
+        """Raises VerifierError where the task's environment cannot be had, or not be closed in the end."""
+        what = f"open environment {task.environment!r}"
+        if getattr(await _awaited(what, lambda: resolve(task.environment or "")), "in_process", False):
+            runner: Runner = await _awaited(what, lambda: InThisProcess(task))
         else:
             runner = await tool_server().open(task, self._limits.memory_mb)
         try:
             yield Episode(task, format=self._format, limits=self._limits, runner=runner)
-        finally:
-            await runner.close()
+        except BaseException:
+            with contextlib.suppress(VerifierError):  # what went wrong first is what is told
+                await runner.close()
+            raise
+        await runner.close()
 
 
 def _message(result: ToolResult, number: int) -> Message:
     call = result.call
     # Nine letters and digits: some templates insist.
-    names = {"tool_call_id": call.id or f"call{number % 100_000:05d}", "name": call.name}
+    names = {"tool_call_id": encodable(call.id) or f"call{number % 100_000:05d}", "name": encodable(call.name)}
     noted = {"arguments": dict(call.arguments)} if result.ran else {}
     return {"role": "tool", **names, **noted, "content": result.content}
 
 
-async def _awaited(function: Callable[[], Any]) -> Any:
-    return await asyncio.wrap_future(_in_thread(function))
+async def _awaited(what: str, function: Callable[[], Any]) -> Any:
+    try:
+        return await _within(OPEN_DEADLINE_S, function)
+    except TimeoutError:
+        raise VerifierError(f"to {what} took over {OPEN_DEADLINE_S:g} s") from None
+
+
+async def _within(seconds: float, function: Callable[[], Any]) -> Any:
+    """Raises TimeoutError where it takes longer; its thread goes on."""
+    waiting = asyncio.wrap_future(_in_thread(function))
+    done, _ = await asyncio.wait([waiting], timeout=seconds)
+    if done:
+        return waiting.result()
+    waiting.cancel()
+    raise TimeoutError
 
 
 def _in_thread(function: Callable[[], Any]) -> Future[Any]:
@@ -189,5 +216,8 @@ def _in_thread(function: Callable[[], Any]) -> Future[Any]:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=work, name="tool call", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="tool call", daemon=True).start()
+    except RuntimeError as error:
+        raise VerifierError(f"no thread for an environment: {error}; too many rollouts at once for this machine") from error
     return future

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import weakref
+from typing import Any
 
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.process import Channel
@@ -22,7 +23,7 @@ from rlvr_verifiers.types import Task
 from rlvr_verifiers.wire import pack, task_to_wire
 
 OPEN_DEADLINE_S = 120.0
-"""For importing an environment and resetting it."""
+"""For importing an environment, and once more for resetting it."""
 _GOODBYE_S = 0.5
 """For an environment's own `close`, before its process is killed."""
 
@@ -38,7 +39,10 @@ class ToolServer:
     async def open(self, task: Task, memory_mb: int | None) -> HostedInstance:
         """A fresh environment in a process of its own. Raises VerifierError where it cannot be had."""
         number = next(self._numbers)
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise VerifierError(f"no channel for an episode: {error}; allow more open files (ulimit -n)") from error
         with theirs:
             try:
                 running = self._send({"open": number, "environment": task.environment, "path": sys.path}, theirs)
@@ -48,13 +52,24 @@ class ToolServer:
                 raise
         hosted = HostedInstance(running, number, channel)
         try:
+            await hosted.forked(task)
             await hosted.reset(task, memory_mb)
-        except BaseException as error:
+        except TimeoutError:
             hosted.kill()
-            if isinstance(error, TimeoutError):
-                running.stop()  # it hangs in an import, and would for everybody
+            self._leave(running)
+            raise VerifierError(
+                f"environment {task.environment!r} was not imported within {OPEN_DEADLINE_S:g} s: it, or one before it, hangs in its import"
+            ) from None
+        except BaseException:
+            hosted.kill()
             raise
         return hosted
+
+    def _leave(self, running: _Running) -> None:
+        """The next episode gets another server. This one hangs, and would for everybody; its episodes go on, and it ends with the last."""
+        with self._lock:
+            if self._running is running:
+                self._running = None
 
     def _send(self, request: dict[str, object], channel: socket.socket) -> _Running:
         with self._lock:
@@ -127,13 +142,26 @@ class HostedInstance:
         self._number = number
         self._channel = channel
 
+    async def forked(self, task: Task) -> None:
+        """Waits until it has its process. Raises VerifierError where its environment cannot be imported, TimeoutError where the server
+        does not come to it."""
+        await self._opened(task, "imported")
+
     async def reset(self, task: Task, memory_mb: int | None) -> None:
-        """Raises VerifierError where the environment refuses the task, TimeoutError where it takes too long."""
+        """Raises VerifierError where the environment refuses the task or takes too long."""
         self._channel.write(pack({"task": task_to_wire(task), "memory_mb": memory_mb}))
+        try:
+            await self._opened(task, "reset")
+        except TimeoutError:
+            raise VerifierError(
+                f"environment {task.environment!r}: reset took over {OPEN_DEADLINE_S:g} s for task {task.id!r}"
+            ) from None
+
+    async def _opened(self, task: Task, doing: str) -> None:
         try:
             frame = await self._channel.frame(time.monotonic() + OPEN_DEADLINE_S)
         except EOFError:
-            raise VerifierError(f"the process of environment {task.environment!r} died while it was reset") from None
+            raise VerifierError(f"the process of environment {task.environment!r} died while it was {doing}") from None
         if "failed" in frame:
             raise VerifierError(str(frame["failed"]))
 
@@ -155,11 +183,20 @@ class HostedInstance:
         return ToolResult(call=call, content=frame["content"], error=frame["error"], seconds=frame["seconds"])
 
     async def close(self) -> None:
-        """Lets the environment close itself for a moment, then kills its process and what it started."""
-        self._channel.finish()
-        with contextlib.suppress(EOFError, TimeoutError):
-            await self._channel.frame(time.monotonic() + _GOODBYE_S)
-        self.kill()
+        """Lets the environment close itself for a moment, then kills its process and what it started.
+
+        Raises VerifierError where its own `close` fails in that time.
+        """
+        frame: dict[str, Any] = {}
+        try:
+            if not self._channel.ended:
+                self._channel.finish()
+                with contextlib.suppress(EOFError, TimeoutError):
+                    frame = await self._channel.frame(time.monotonic() + _GOODBYE_S)
+        finally:
+            self.kill()
+        if "failed" in frame:
+            raise VerifierError(str(frame["failed"]))
 
     def kill(self) -> None:
         self._channel.close()

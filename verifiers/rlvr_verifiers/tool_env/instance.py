@@ -35,18 +35,19 @@ class Instance:
     def __init__(self, task: Task) -> None:
         """Raises VerifierError where there is no such environment or it cannot be reset."""
         self.tools = tools_for(task)
-        self.environment: Any = resolve(task.environment or "")()
+        made = resolve(task.environment or "")
         self._loop = OwnLoop()
         try:
+            self.environment: Any = made()
             # Its own copy: an environment that edits its arguments must not edit those of the next rollout.
             self.finished(self.environment.reset(dataclasses.replace(task, env_args=copy.deepcopy(dict(task.env_args)))))
         except VerifierError:
             self._loop.close()
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._loop.close()
-            what = f"{type(error).__name__}: {clip(str(error), 200)}"
-            raise VerifierError(f"environment {task.environment!r} cannot be reset for task {task.id!r}: {what}") from error
+            what = f"environment {task.environment!r} cannot be reset for task {task.id!r}"
+            raise VerifierError(f"{what}: {_described(error)}") from error
 
     def run(self, call: Call, output_chars: int) -> ToolResult:
         """Raises VerifierError for a failure of the environment itself; everything else is a result."""
@@ -72,12 +73,20 @@ class Instance:
         return self._loop.finished(value)
 
     def close(self) -> None:
+        """Raises VerifierError where the environment's own `close` fails, whatever it raises."""
         close = getattr(self.environment, "close", None)
         try:
             if close is not None:
                 self.finished(close())
+        except (Exception, SystemExit) as error:
+            what = f"environment {type(self.environment).__name__} cannot be closed"
+            raise VerifierError(f"{what}: {_described(error)}") from error
         finally:
             self._loop.close()
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {clip(str(error), 200)}"
 
 
 def shown(value: object, limit: int) -> str:
@@ -89,10 +98,16 @@ def shown(value: object, limit: int) -> str:
             text = json.dumps(value, ensure_ascii=False)
         except (TypeError, ValueError, RecursionError):
             text = str(value)
+    text = encodable(text)
     if len(text) <= limit:
         return text
     note = f"\n... {len(text) - limit} characters are left out ...\n"
     return text[: limit // 2] + note + text[len(text) - (limit - limit // 2) :]
+
+
+def encodable(text: str) -> str:
+    """Text that a tokenizer takes: half of a surrogate pair, which a tool or the JSON of a call can smuggle in, is spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def error_text(message: str, limit: int) -> str:

@@ -30,7 +30,8 @@ class Environment(Protocol):
 
     Further methods are optional. `state() -> JSON data`: what a final check compares; without it, all attributes that do not start
     with an underscore. `check(task, reply) -> str | None`: what is wrong in the end, or None. `close()`: frees what it holds.
-    `in_process = True`: its tools are quick and always end, so it needs no process of its own.
+    `in_process = True`: its tools are quick and always end, so it needs no process of its own. `own_clock = True`, beside that: it ends a
+    call that takes too long itself and says so, and what a call waits for others does not count.
 
     Any method may be `async def`: an instance has an event loop of its own, which runs while a method of it does.
     """

@@ -16,6 +16,8 @@ from rlvr_verifiers.types import Completion, Message, Task
 
 _KEPT = 1_000
 """Characters of a result: nobody reads it here but who explains a gold that fails."""
+_DECIMAL_BITS = 1024
+"""Far below what `str` takes of an int (4,300 digits)."""
 
 
 @contextlib.contextmanager
@@ -65,15 +67,20 @@ def state_of(instance: Instance) -> str:
 
 
 def _plain(value: object) -> object:
-    """As JSON holds it; a number that is whole is one number however it is stored."""
+    """As JSON holds it; a number that is whole is one number however it is stored. It is written in hexadecimal, for which none is too
+    long, and text is marked, so that it never reads as a number."""
     match value:
-        case None | bool() | str() | int():
+        case None | bool():
             return value
+        case str():
+            return "'" + value
+        case int():
+            return hex(value)
         case float():
-            return int(value) if value.is_integer() else value
+            return hex(int(value)) if value.is_integer() else value
         case Mapping():
             members = cast("Mapping[object, object]", value)
-            return {str(key): _plain(part) for key, part in members.items()}
+            return {_key(key): _plain(part) for key, part in members.items()}
         case list() | tuple():
             return [_plain(part) for part in cast("Sequence[object]", value)]
         case set() | frozenset():
@@ -84,3 +91,8 @@ def _plain(value: object) -> object:
             raise VerifierError(
                 f"a state holds {type(value).__name__}; give the environment a method state() that returns plain JSON data"
             )
+
+
+def _key(key: object) -> str:
+    """As JSON writes it, but for a number that is too long to be written in decimals."""
+    return hex(key) if isinstance(key, int) and key.bit_length() > _DECIMAL_BITS else str(key)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from rlvr_verifiers.strict_json import JsonError, loads
-from rlvr_verifiers.tool_call.calls import CallError, ParsedCalls, made
+from rlvr_verifiers.strict_json import JsonError, JsonTooLargeError, loads
+from rlvr_verifiers.tool_call.calls import CallError, ParsedCalls, failed, made
 from rlvr_verifiers.tool_call.turn import Tools, Turn
 
 _MESSAGE = frozenset({"role", "content", "tool_calls", "refusal", "annotations", "audio", "function_call", "name"})
@@ -34,12 +34,15 @@ def read(text: str, tools: Tools) -> ParsedCalls:
 
 
 def read_message(message: Mapping[str, Any]) -> ParsedCalls:
-    """The same for a message that is data already, as servers return it."""
+    """The same for a message that is data already, as servers return it; nothing that it holds is raised."""
     turn = Turn("openai")
     try:
-        _read_value(dict(message), turn)
-    except JsonError as error:
-        turn.fail(error)
+        try:
+            _read_value(dict(message), turn)
+        except JsonError as error:
+            turn.fail(error)
+    except JsonTooLargeError as error:  # a turn that is full has no room for its failure either
+        return ParsedCalls(content="", failures=(failed(error),), format="openai")
     return turn.finish()
 
 

@@ -54,14 +54,20 @@ def _run(code):
 class Python:
     """A Python session in a sandbox without network and files of yours."""
 
-    in_process = True  # the sandbox keeps its clock
+    in_process = True
+    own_clock = True  # that of the box: neither the queue for one nor what is run again is the call's time
 
     def reset(self, task: Task) -> None:
+        """Raises VerifierError where env_args or RLVR_SANDBOX cannot be used; `remote` cannot, a service does not wait for a policy."""
         timeout_s, memory_mb = task.env_args.get("timeout_s", 5), task.env_args.get("memory_mb", 512)
         if not isinstance(timeout_s, int | float) or not math.isfinite(timeout_s) or timeout_s <= 0:
             raise VerifierError(f"environment python: env_args.timeout_s is {timeout_s!r}; give seconds above 0")
         if not isinstance(memory_mb, int) or isinstance(memory_mb, bool) or memory_mb < 32:
             raise VerifierError(f"environment python: env_args.memory_mb is {memory_mb!r}; give 32 or more")
+        try:
+            _sessions()
+        except SandboxError as error:
+            raise VerifierError(f"environment python needs a sandbox of this machine for its sessions: {error}") from error
         limits = Limits(wall_s=SESSION_S, case_wall_s=float(timeout_s), cpu_s=600.0, memory_mb=memory_mb)
         self._program = Program(source=_RUNNER, mode="function", entry_point="_run", limits=limits)
         self._timeout_s = timeout_s
@@ -82,8 +88,8 @@ class Python:
             raise ToolError(f"code has to be text of at most {MAX_CODE} characters")
         try:
             with _sessions().box(self, self._program) as (box, fresh):
-                for earlier in self._history if fresh else ():
-                    box.call((earlier,))
+                if fresh:
+                    self._run_again(box)
                 outcome = box.call((code,))
         except SandboxError as error:
             raise VerifierError(f"environment python: {error}") from error
@@ -95,6 +101,15 @@ class Python:
                 _sessions().drop(self)
                 self._history.clear()
                 raise ToolError(f"{self._why(outcome.status)}; the session was started anew, all names are gone")
+
+    def _run_again(self, box: Box) -> None:
+        """The earlier calls in a new box. Raises SandboxError where one ends otherwise than it did: taking the box away was ours."""
+        for earlier in self._history:
+            outcome = box.call((earlier,))
+            if outcome.status != "ok":
+                raise SandboxError(
+                    f"a session lost its box, and an earlier call cannot be run again: {self._why(outcome.status)}"
+                )
 
     def close(self) -> None:
         _sessions().drop(self)
