@@ -271,4 +271,4 @@ def test_the_engine_sleeps_while_the_learner_computes(write: Write, monkeypatch:
     monkeypatch.setattr(HfEngine, "sleep", noted)
     monkeypatch.setattr(RlLoop, "_ref_logprobs", computed)
     run(write(), "rl.steps=1", "rl.algorithm={preset: grpo, kl_coef: 0.1, kl_placement: reward}")
-    assert events == ["sleep", "reference"]
+    assert events[:2] == ["sleep", "reference"]
