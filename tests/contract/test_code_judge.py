@@ -121,6 +121,31 @@ def test_a_program_that_fills_the_box_of_its_check_earns_nothing() -> None:
     assert (score.value, score.passed) == (0.0, False), score
 
 
+CRASH = "import faulthandler\nif {}: faulthandler._read_null()\nassert f(2)"
+
+
+@pytest.mark.parametrize(
+    ("check", "source", "reason"),
+    [
+        ("assert f(1) > 0", "def f(n): raise EOFError", "error"),
+        ("assert f(1) > 0", "def f(n): return int(input())", "error"),
+        ("g = [f(1)]\nassert f(g * 9)", "def f(n): return 'x' * 1_000_000", "bad_value"),
+        (CRASH.format("f(1) == 7"), "def f(n): return 7", "crash"),
+    ],
+)
+def test_no_answer_ends_a_check_so_that_nothing_is_scored(check: str, source: str, reason: str) -> None:
+    answer = {"style": "function", "entry_point": "f", "check": check, "limits": {"value_bytes": 2_000_000}}
+    score = run(answer, source)
+    assert (score.value, score.passed, score.reason) == (0.0, False, reason), score
+
+
+@pytest.mark.parametrize("check", [CRASH.format("True"), "while True: pass\nassert f(1)"])
+def test_a_check_that_ends_before_any_answer_is_our_failure(check: str) -> None:
+    limits = {"wall_s": 0.5}
+    score = run({"style": "function", "entry_point": "f", "check": check, "limits": limits}, "def f(n): return 1")
+    assert (score.value, score.reason) == (None, "sandbox_error"), score
+
+
 def test_the_limits_of_the_task_decide_and_not_the_deadline_of_the_pool() -> None:
     """A program may use its whole time under a pool with a short deadline; one that stalls earns 0, by its own clock."""
 

@@ -97,6 +97,34 @@ def test_a_check_that_tests_nothing_is_refused(check: str) -> None:
         cases_of(check, "f")
 
 
+@pytest.mark.parametrize(
+    ("check", "preamble"),
+    [
+        ("assert eval(f(1)) == 1", ""),
+        ("exec(f(1))\nassert True == f(2)", ""),
+        ("import pickle\nassert pickle.loads(f(1)) == 1", ""),
+        ("from importlib import import_module as load\nassert load(f(1)).x == 1", ""),
+        ("assert __import__(f(1)).x == 1", ""),
+        ("import os\nassert os.system(f(1)) == 0", ""),
+        ("from os import execv\nassert f(1) < 2", ""),
+        ("from sympy import simplify\nassert simplify(f(1)) == 1", ""),
+        ("assert value(f(1)) == 1", "def value(text):\n    return eval(text)\n"),
+    ],
+)
+def test_a_check_that_could_run_an_answer_is_refused(check: str, preamble: str) -> None:
+    answer = {"style": "function", "entry_point": "f", "check": check, "preamble": preamble}
+    with pytest.raises(VerifierError, match="an answer could run as code") as refused:
+        read_answer(json.dumps(answer))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_check_that_only_computes_is_taken() -> None:
+    check = (
+        "import re, math, os\npattern = re.compile('a+')\nassert pattern.match(f(1)) and math.isclose(f(2), 2) and os.sep"
+    )
+    assert read_answer(json.dumps({"style": "function", "entry_point": "f", "check": check})).check == check
+
+
 STRICT, PYTHON, LISTS = Rules(), Rules(bools_as_numbers=True), Rules(tuples_as_lists=True)
 
 

@@ -58,7 +58,10 @@ def test_every_reason_has_cases_and_every_gold_passes() -> None:
         ("SELECT name FROM people WHERE 1 = 0", "no rows"),
         ("SELECT 1", "the same rows on every database"),
         ("SELECT name FROM people LIMIT 2", "order in which rows are stored"),
-        ("SELECT name FROM people WHERE id IN (SELECT id FROM people LIMIT 2) ORDER BY name", "order in which rows are stored"),
+        (
+            "SELECT name FROM people WHERE id IN (SELECT id FROM people LIMIT 2) ORDER BY name",
+            "order in which rows are stored",
+        ),
         ("SELECT name FROM nobody", "no such table"),
         ("DELETE FROM people", "not authorized"),
         ("SELECT name FROM people; SELECT 1", "one statement"),

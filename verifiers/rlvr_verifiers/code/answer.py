@@ -17,6 +17,7 @@ from rlvr_sandbox.types import LANGUAGES
 from rlvr_verifiers.arguments import clip
 from rlvr_verifiers.code.asserts import FunctionCase, cases_of
 from rlvr_verifiers.code.extract import NAMES
+from rlvr_verifiers.code.trusted import refuse_execution
 from rlvr_verifiers.errors import VerifierError
 
 _KEYS = ("style", "entry_point", "check", "cases", "preamble", "limits", "float_tol", "language")
@@ -106,6 +107,8 @@ def _function(data: Mapping[str, Any]) -> tuple[tuple[FunctionCase, ...], str, s
     if "check" in data:
         check = _text(data, "check")
         found = cases_of(check, entry_point)
+        if not found:
+            refuse_execution(check, _text(data, "preamble"))
         return (found or (), "" if found else check, entry_point)
     return tuple(_function_case(item) for item in _list(data, "cases")), "", entry_point
 

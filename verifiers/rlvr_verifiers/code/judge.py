@@ -184,7 +184,7 @@ def _judge_check(sandbox: Lender, gold: Gold, source: str) -> Verdict:
 def _mediate(box: LentBox, checker: LentBox, tally: _Tally, name: str) -> Outcome:
     """Carries each call over and each answer back until the test has a result. Returns the program's last outcome."""
     outcome = Outcome(status="ok")
-    raised = False
+    raised = answered = False
     asked = f"{name} was not called"
     while True:
         message = checker.next_message()
@@ -197,6 +197,7 @@ def _mediate(box: LentBox, checker: LentBox, tally: _Tally, name: str) -> Outcom
                     return outcome
                 raised = outcome.status != "ok"
                 _answer(checker, number, outcome)
+                answered = True
             case ("passed", 0):
                 tally.passed = 1
                 return outcome
@@ -208,11 +209,12 @@ def _mediate(box: LentBox, checker: LentBox, tally: _Tally, name: str) -> Outcom
                     tally.fail("mismatch", f"the check failed with {kind}{f': {text}' if text else ''}; {asked}{returned}")
                 return outcome
             case None:
-                # Right programs are known to pass the check, so what this one sent made it run out of its limits.
-                if checker.outcome.status in ("timeout", "memory", "output_limit"):
-                    tally.fail(checker.outcome.status, f"the check, after {asked}: {checker.outcome.message}")
-                    return outcome
-                raise SandboxError(f"the box of the check ended with {checker.outcome.status}: {checker.outcome.message}")
+                ended = checker.outcome
+                if not answered:
+                    raise SandboxError(f"the box of the check ended before any answer, with {ended.status}: {ended.message}")
+                # Right programs are known to pass the check, so it is what this one answered that ended it.
+                tally.fail(_reason(ended), f"the check, after {asked}: {ended.message}")
+                return outcome
             case _:
                 raise SandboxError("the box of the check does not follow the protocol")
 
