@@ -229,10 +229,11 @@ def test_a_reset_that_takes_too_long_is_the_environments_failure_alone(monkeypat
     assert asyncio.run(two()) == "2"
 
 
+@pytest.mark.parametrize("rollouts", [1, 400])
 def test_an_import_that_hangs_ends_no_episode_and_the_next_one_opens(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rollouts: int
 ) -> None:
-    """It hangs in the server alone, which forks nothing meanwhile."""
+    """It hangs in the server alone, which forks nothing meanwhile; 400 requests do not fit into its socket."""
     module = tmp_path / "hangs.py"
     source = Path(__file__).read_text()
     hang = "import sys\nif 'rlvr_verifiers.tool_env.server' in sys.orig_argv: __import__('time').sleep(600)\n"
@@ -243,9 +244,10 @@ def test_an_import_that_hangs_ends_no_episode_and_the_next_one_opens(
         async with environments.episode(task()) as healthy:
             pid = int(await call(healthy, "pid"))
             monkeypatch.setattr(hosted, "OPEN_DEADLINE_S", 1.0)
-            with pytest.raises(VerifierError, match="was not imported within 1 s"):
-                async with environments.episode(dataclasses.replace(task(), environment=f"{module}:Wild")):
-                    pass
+            hanging = dataclasses.replace(task(), environment=f"{module}:Wild")
+            failures = await asyncio.gather(*(opened(environments, hanging) for _ in range(rollouts)))
+            assert {type(failure) for failure in failures} == {VerifierError}
+            assert all("was not imported within 1 s" in str(failure) for failure in failures)
             monkeypatch.setattr(hosted, "OPEN_DEADLINE_S", 60.0)
             async with environments.episode(task()) as other:
                 found = await call(healthy, "count"), await call(other, "count")
@@ -281,6 +283,14 @@ def test_an_environment_that_cannot_be_made_is_its_failure() -> None:
 
     with pytest.raises(VerifierError, match="cannot be reset for task 't': SystemExit: no licence"):
         asyncio.run(one())
+
+
+async def opened(environments: Environments, task: Task) -> BaseException | None:
+    try:
+        async with environments.episode(task):
+            return None
+    except VerifierError as error:
+        return error
 
 
 def test_when_the_server_dies_its_episodes_end_and_the_next_one_gets_another() -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.registry import check_task, resolve
 from rlvr_verifiers.scoring import score_now
+from rlvr_verifiers.tool_call import Call
 from rlvr_verifiers.tool_env import Environments, Episode, ToolError, offered, tool
 from rlvr_verifiers.types import Completion, Score, Task
 
@@ -52,6 +54,37 @@ class Ledger:
 
     async def close(self) -> None:
         assert asyncio.get_running_loop() is self._loop
+
+
+class Cancelled(Ledger):
+    """Cancels itself, as a scope that times out does."""
+
+    async def reset(self, task: Task) -> None:
+        if task.env_args:
+            raise asyncio.CancelledError
+
+    @tool
+    async def note(self, text: str) -> None:
+        """Writes a line."""
+        raise asyncio.CancelledError(text)
+
+    async def close(self) -> None:
+        raise asyncio.CancelledError
+
+
+def test_an_environment_that_cancels_itself_cancels_no_rollout() -> None:
+    task = Task(id="t", prompt=(), verifier="", answer="", environment=f"{Path(__file__)}:Cancelled")
+
+    async def play(task: Task) -> str:
+        async with Environments("hermes").episode(task) as episode:
+            (result,) = await episode.run([Call(name="note", arguments={"text": "enough"})])
+            assert result.content == "error: CancelledError: enough"
+        return result.content
+
+    with pytest.raises(VerifierError, match="cannot be closed: CancelledError"):
+        asyncio.run(play(task))
+    with pytest.raises(VerifierError, match="cannot be reset for task 't': CancelledError"):
+        asyncio.run(play(dataclasses.replace(task, env_args={"now": True})))
 
 
 class Hosted(Ledger):

@@ -74,15 +74,22 @@ class Episodes:
         self.tool = tool
         self.open = 0
         self.opened = 0
+        self.unopened = self.unclosed = 0
+        """The one of them that cannot be opened, or closed."""
 
     @contextlib.asynccontextmanager
     async def episode(self, task: Task) -> AsyncIterator[Episodes.Episode]:
         self.open += 1
         self.opened += 1
+        number = self.opened
         try:
+            if number == self.unopened:
+                raise VerifierError("no station is free")
             yield Episodes.Episode(task, self.tool)
         finally:
             self.open -= 1
+        if number == self.unclosed:
+            raise VerifierError("the station stays on")
 
     class Episode:
         def __init__(self, task: Task, tool: Callable[[Task, str], Any]) -> None:
@@ -113,9 +120,16 @@ class Judge:
 
 
 def sample(
-    engine: Engine, tool: Callable[[Task, str], Any] = lambda task, turn: "it rains", *, samples: int = 1, **plan: Any
+    engine: Engine,
+    tool: Callable[[Task, str], Any] = lambda task, turn: "it rains",
+    *,
+    samples: int = 1,
+    unopened: int = 0,
+    unclosed: int = 0,
+    **plan: Any,
 ) -> list[Rollout]:
     episodes = Episodes(tool)
+    episodes.unopened, episodes.unclosed = unopened, unclosed
     task = Task(id="t", prompt=(), verifier="x", answer="", environment="weather")
     sampler = Sampler(engine, Judge(), Chat(), StopRequest(), episodes)  # type: ignore[arg-type]
     settings = SamplingPlan(samples=samples, temperature=1.0, seed=0, **{"max_tokens": 20, **plan})
@@ -213,6 +227,29 @@ def test_a_failing_environment_is_our_failure_and_never_a_zero() -> None:
         assert rollout.score.value is None
         assert rollout.score.reason == "environment_error"
         assert "weather station" in rollout.score.explanation
+
+
+def test_an_environment_that_fails_fails_its_own_rollout_alone() -> None:
+    broken: list[str] = []
+
+    def first_breaks(task: Task, turn: str) -> str:
+        broken.append(turn)
+        if len(broken) == 1:
+            raise VerifierError("the station is gone")
+        return "it rains"
+
+    rollouts = sample(Engine(CALL, REPLY), first_breaks, samples=5, unopened=2, unclosed=4)
+    failed = sorted(rollout.score.explanation for rollout in rollouts if rollout.score.value is None)
+    assert failed == ["no station is free", "the station is gone", "the station stays on"]
+    assert sum(rollout.score.passed for rollout in rollouts) == 2
+
+
+def test_an_error_in_our_own_code_is_no_environments_failure() -> None:
+    def wrong(task: Task, turn: str) -> str:
+        raise AttributeError("a bug")
+
+    with pytest.raises(AttributeError, match="a bug"):
+        sample(Engine(CALL, REPLY), wrong)
 
 
 def test_an_interrupt_closes_every_episode() -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from typing import Any
 
 from rlvr_verifiers.errors import VerifierError
@@ -24,6 +25,8 @@ from rlvr_verifiers.wire import pack, task_to_wire
 
 OPEN_DEADLINE_S = 120.0
 """For importing an environment, and once more for resetting it."""
+_FULL_S = 0.02
+"""Between two attempts to reach a server that takes no more."""
 _GOODBYE_S = 0.5
 """For an environment's own `close`, before its process is killed."""
 
@@ -45,7 +48,7 @@ class ToolServer:
             raise VerifierError(f"no channel for an episode: {error}; allow more open files (ulimit -n)") from error
         with theirs:
             try:
-                running = self._send({"open": number, "environment": task.environment, "path": sys.path}, theirs)
+                running = await self._send({"open": number, "environment": task.environment, "path": sys.path}, theirs)
                 channel = await _channel(ours)
             except BaseException:
                 ours.close()
@@ -57,29 +60,48 @@ class ToolServer:
         except TimeoutError:
             hosted.kill()
             self._leave(running)
-            raise VerifierError(
-                f"environment {task.environment!r} was not imported within {OPEN_DEADLINE_S:g} s: it, or one before it, hangs in its import"
-            ) from None
+            raise _not_imported(task.environment) from None
         except BaseException:
             hosted.kill()
             raise
         return hosted
 
-    def _leave(self, running: _Running) -> None:
+    def _leave(self, running: _Running | None) -> None:
         """The next episode gets another server. This one hangs, and would for everybody; its episodes go on, and it ends with the last."""
         with self._lock:
             if self._running is running:
                 self._running = None
 
-    def _send(self, request: dict[str, object], channel: socket.socket) -> _Running:
+    async def _send(self, request: dict[str, object], channel: socket.socket) -> _Running:
+        """Waits while the server takes no more: it imports something, and only so many requests find room in a socket."""
+        until = time.monotonic() + OPEN_DEADLINE_S
+        while (running := self._sent(request, channel)) is None:
+            if time.monotonic() > until:
+                self._leave(self._running)
+                raise _not_imported(request["environment"])
+            await asyncio.sleep(_FULL_S)
+        return running
+
+    def _sent(self, request: dict[str, object], channel: socket.socket) -> _Running | None:
+        """The server that has the request now; None where it takes none."""
         with self._lock:
             for _ in range(2):
                 if self._running is None or not self._running.alive():
                     self._running = _Running()
-                with contextlib.suppress(OSError):
+                try:
                     self._running.send(request, channel)
-                    return self._running
+                except BlockingIOError:
+                    return None
+                except OSError:
+                    continue
+                return self._running
             raise VerifierError("the process that runs tools ends at once; its output says why")
+
+
+def _not_imported(environment: object) -> VerifierError:
+    return VerifierError(
+        f"environment {environment!r} was not imported within {OPEN_DEADLINE_S:g} s: it, or one before it, hangs in its import"
+    )
 
 
 _shared: dict[int, ToolServer] = {}
@@ -95,6 +117,8 @@ class _Running:
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)  # the trainer's event loop must not wait for it
+        self._ended: deque[int] = deque()
         reading, lifeline = os.pipe()
         module = "rlvr_verifiers.tool_env.server"
         command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), str(reading), str(os.getpid())]
@@ -118,10 +142,21 @@ class _Running:
     def alive(self) -> bool:
         return self.stop.alive and self._process.poll() is None
 
-    def send(self, request: dict[str, object], channel: socket.socket | None = None) -> None:
-        """Raises OSError where the server is gone."""
-        descriptors = [] if channel is None else [channel.fileno()]
-        socket.send_fds(self._control, [json.dumps(request).encode()], descriptors)
+    def send(self, request: dict[str, object], channel: socket.socket) -> None:
+        """Raises OSError where the server is gone, BlockingIOError where it takes no more for the moment."""
+        self._send_ended()
+        socket.send_fds(self._control, [json.dumps(request).encode()], [channel.fileno()])
+
+    def end(self, number: int) -> None:
+        """Has an episode's group killed, at the latest when the server has been asked for something else or has ended."""
+        self._ended.append(number)
+        with contextlib.suppress(OSError):
+            self._send_ended()
+
+    def _send_ended(self) -> None:
+        while self._ended:
+            self._control.send(json.dumps({"close": self._ended[0]}).encode())
+            self._ended.popleft()
 
 
 def _stop(process: subprocess.Popen[bytes], control: socket.socket, lifeline: int) -> None:
@@ -200,8 +235,7 @@ class HostedInstance:
 
     def kill(self) -> None:
         self._channel.close()
-        with contextlib.suppress(OSError):  # the server is gone, and its children with it
-            self._server.send({"close": self._number})
+        self._server.end(self._number)
 
 
 async def _channel(connection: socket.socket) -> Channel:

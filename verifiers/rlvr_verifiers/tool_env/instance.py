@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import json
@@ -15,6 +16,9 @@ from rlvr_verifiers.tool_env.loops import OwnLoop
 from rlvr_verifiers.tool_env.registry import resolve, tools_for
 from rlvr_verifiers.tool_env.tools import Tool, ToolError
 from rlvr_verifiers.types import Task
+
+_FAILURES = (Exception, SystemExit, asyncio.CancelledError)
+"""What an environment's code may raise. A coroutine that is cancelled by its own doing must not look like a rollout that is."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +48,7 @@ class Instance:
         except VerifierError:
             self._loop.close()
             raise
-        except (Exception, SystemExit) as error:
+        except _FAILURES as error:
             self._loop.close()
             what = f"environment {task.environment!r} cannot be reset for task {task.id!r}"
             raise VerifierError(f"{what}: {_described(error)}") from error
@@ -58,7 +62,7 @@ class Instance:
             raise
         except ToolError as problem:
             content, error = error_text(str(problem), output_chars), True
-        except (Exception, SystemExit) as problem:
+        except _FAILURES as problem:
             content, error = error_text(f"{type(problem).__name__}: {problem}", output_chars), True
         return ToolResult(call=call, content=content, error=error, seconds=time.perf_counter() - begin)
 
@@ -78,7 +82,7 @@ class Instance:
         try:
             if close is not None:
                 self.finished(close())
-        except (Exception, SystemExit) as error:
+        except _FAILURES as error:
             what = f"environment {type(self.environment).__name__} cannot be closed"
             raise VerifierError(f"{what}: {_described(error)}") from error
         finally:
