@@ -65,7 +65,7 @@ def compare_words(
     result = compare_runs(compared, target, baseline)
     runs = [run for variant in compared for run in variant.runs]
     command = shlex.join(["rlvr", *Redactor().command_line(sys.argv[1:])])
-    warnings = unlike(runs)
+    warnings = [*([left_out] if (left_out := result.left_out()) else []), *unlike(runs)]
     with writing("the comparison", where):
         where.mkdir(parents=True, exist_ok=True)
     write_atomically(where / "comparison.json", json.dumps(result.to_json(), indent=2) + "\n")
