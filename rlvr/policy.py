@@ -366,11 +366,13 @@ def check_adapter_fits(
 
 @contextlib.contextmanager
 def failing_as_oserror() -> Iterator[None]:
-    """safetensors reports what the system said in an exception of its own, which is no OSError."""
+    """safetensors reports what the system said in an exception of its own, and tokenizers in a bare one: neither is an OSError."""
     try:
         yield
-    except SafetensorError as error:
+    except Exception as error:
         number = re.search(r"os error (\d+)", str(error))
+        if not isinstance(error, SafetensorError) and (type(error) is not Exception or number is None):
+            raise
         code = int(number[1]) if number else errno.EIO
         raise OSError(code, f"{os.strerror(code)} ({error})") from error
 
