@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rlvr.commands.evaluate import adapter_shape, sample_and_score
+from rlvr.commands.evaluate import adapter_shape, check_output, sample_and_score
 from rlvr.config.load import load_config, parse_config, resolved
 from rlvr.config.schema import Config
 from rlvr.errors import RlvrError
@@ -48,6 +48,7 @@ def make_dataset(request: Request) -> Counts:
         raise RlvrError(f"{request.output} exists already; choose another file")
     if request.samples < (2 if request.kind == "pairs" else 1):
         raise RlvrError(f"--samples {request.samples}: a pair needs at least two completions of a prompt")
+    check_output(request.output)
     config = sampling_config(request)
     tasks = [_judged_by(task, request) for part in _evaluation(config).tasks for task in _load(part)]
     _check(tasks)
@@ -174,6 +175,5 @@ def _provenance(config: Config, tasks: Sequence[Task], hashes: dict[str, str]) -
 def _write(output: Path, rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> None:
     from rlvr.run_folder import write_atomically
 
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_atomically(output.with_name(f"{output.name}.provenance.json"), json.dumps(run, indent=2, default=str) + "\n")
