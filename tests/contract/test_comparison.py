@@ -16,11 +16,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from rlvr.commands.compare import compare_words
+from rlvr.commands.compare import compare_words, show
 from rlvr.comparison import compare_runs
 from rlvr.config.load import load_config, resolved
 from rlvr.errors import RlvrError
 from rlvr.origins import origin, unlike
+from rlvr.report.tables import Difference
 from rlvr.run_folder import RunFolder
 from rlvr.variants import check_differences, recipes_of_configs, recipes_of_words, train_variants, variants_of_folders
 from tests.made_runs import made_config, made_run
@@ -95,6 +96,15 @@ def test_tasks_on_which_a_verifier_failed_are_left_out_everywhere_and_told(tmp_p
     unscore(paths[0], *range(20))
     with pytest.raises(RlvrError, match="no held-out task was scored by every run"):
         compare_runs(variants_of_folders(paths))
+
+
+def test_what_differs_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    found = compare_runs(variants_of_folders(runs(tmp_path, {"grpo": 0.5, "dapo": 0.5}, seeds=1)))
+    stream = io.StringIO()
+    row = Difference(key="rl.tasks.0.args.prompt_template", values=("{question} [/INST]", "[a-z]+"))
+    show(Console(file=stream, width=200), found, [row])
+    assert "{question} [/INST]" in stream.getvalue()
+    assert "[a-z]+" in stream.getvalue()
 
 
 def test_other_tasks_are_not_mistaken_for_unscored_ones(tmp_path: Path) -> None:
