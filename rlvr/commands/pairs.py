@@ -82,6 +82,7 @@ def sampling_config(request: Request) -> Config:
     parts = [{"source": "jsonl", "args": {"path": str(request.tasks)}}] if request.tasks else list(rl.get("tasks") or ())
     if not parts:
         raise RlvrError(f"{request.config}: there are no rl.tasks to sample; give --tasks")
+    parts = [{**part, "weight": 1.0} for part in parts]  # a share of RL's batches; here every task is sampled
     if request.limit is not None:
         parts = [{**part, "limit": request.limit} for part in parts]
     if request.model is not None:

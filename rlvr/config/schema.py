@@ -65,11 +65,16 @@ class TasksConfig(Section):
     source: str
     """`jsonl`, `hf`, `reasoning_gym`, `arithmetic`, or an entry point of the group rlvr.tasks."""
     weight: PositiveFloat = 1.0
-    """Share in the mix when several sources are listed."""
+    """Share in the mix when several sources of RL are listed; elsewhere sources are joined, and `limit` gives a share."""
     limit: PositiveInt | None = None
     """Use only the first so many tasks."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the source; `rlvr tasks list` shows them."""
+
+
+def _check_unweighted(what: str, *parts: TasksConfig) -> None:
+    if any(part.weight != 1 for part in parts):
+        raise ValueError(f"{what} are joined, not mixed: `weight` has no effect here; use `limit` for a share")
 
 
 class VerificationConfig(Section):
@@ -173,6 +178,7 @@ class SftConfig(Section):
             raise ValueError("give exactly one of `steps` and `epochs`")
         if not self.tasks:
             raise ValueError("`tasks` is empty; list at least one source of demonstrations")
+        _check_unweighted("sources of demonstrations", *self.tasks)
         return self
 
 
@@ -335,10 +341,7 @@ class PairStageConfig(Section):
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of `steps` and `epochs`")
-        if any(part.weight != 1 for part in (*self.tasks, *self.held_out)):
-            raise ValueError(
-                "sources of preferences are joined, not mixed: `weight` has no effect here; use `limit` for a share"
-            )
+        _check_unweighted("sources of preferences", *self.tasks, *self.held_out)
         return self
 
 
@@ -381,6 +384,7 @@ class EvalConfig(Section):
             raise ValueError(
                 "`tasks` is empty; list at least one source of held-out tasks, or leave the section out (eval=null)"
             )
+        _check_unweighted("sources of held-out tasks", *self.tasks, *self.retention)
         return self
 
 

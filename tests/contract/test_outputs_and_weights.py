@@ -36,7 +36,7 @@ def paired(output: Path) -> None:
     pairs.make_dataset(
         pairs.Request(
             config=Path("configs/demo.yaml"),
-            overrides=[],
+            overrides=["rl.tasks.0.weight=3"],  # a share of RL's batches, which is no mistake here
             model=None,
             adapter=None,
             tasks=None,

@@ -128,6 +128,15 @@ EVAL = {"tasks": [{"source": "arithmetic"}]}
         ),
         (["adapter.kind=full", "rl.algorithm={preset: grpo, kl_coef: 0.1}"], "full fine-tuning keeps none"),
         (["eval={tasks: []}"], "eval: `tasks` is empty"),
+        (["eval={tasks: [{source: arithmetic, weight: 2}]}"], "eval: sources of held-out tasks are joined, not mixed"),
+        (
+            ["eval={tasks: [{source: arithmetic}], retention: [{source: arithmetic, weight: 2}]}"],
+            "eval: .* joined, not mixed",
+        ),
+        (
+            ["sft={tasks: [{source: arithmetic, weight: 2}], steps: 1}"],
+            "sft: sources of demonstrations are joined, not mixed",
+        ),
         (["stages=[sft]", "sft={tasks: [], steps: 1}"], "sft: `tasks` is empty"),
     ],
 )
