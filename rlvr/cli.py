@@ -198,7 +198,7 @@ def doctor() -> None:
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")],
+    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="Folder to write.")],
     merge: Annotated[bool, typer.Option("--merge", help="Merge the adapter into the base: a whole model.")] = False,
     which: Annotated[str, typer.Option(help="best (of rl, on held-out tasks), last, or a checkpoint's name.")] = "best",
 ) -> None:

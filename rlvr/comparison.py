@@ -99,6 +99,18 @@ class Comparison:
     target: float
     """Accuracy for `tokens_to_target`."""
     tasks: int
+    """Held-out tasks that every run scored; all final accuracies are over these."""
+    unscored: int = 0
+    """Held-out tasks left out because the verifier failed on them in one of the runs."""
+
+    def left_out(self) -> str | None:
+        """A sentence where tasks were left out."""
+        if not self.unscored:
+            return None
+        return (
+            f"{self.unscored} of {self.tasks + self.unscored} held-out tasks are left out of the final accuracies: in one of the runs "
+            "the verifier failed on them (`explanation` in evaluations/)."
+        )
 
     def to_json(self) -> dict[str, Any]:
         return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -112,11 +124,11 @@ def compare_runs(variants: Sequence[Variant], target: float | None = None, basel
     """
     _check_comparable(variants)
     numbers = _pairs([variant.name for variant in variants], baseline)
-    finals = [[_final_accuracies(run) for run in variant.runs] for variant in variants]
+    finals, unscored = _scored_by_all([[_final_accuracies(run) for run in variant.runs] for variant in variants])
     means = [[_mean(list(tasks.values())) for tasks in seeds] for seeds in finals]
     goal = min(_mean(seeds) for seeds in means) if target is None else target
-    results = tuple(_result(v, f, goal) for v, f in zip(variants, finals, strict=True))
     tested = [compare_crossed(finals[a], finals[b]) for a, b in numbers]
+    results = tuple(_result(v, f, goal) for v, f in zip(variants, finals, strict=True))
     adjusted = iter(holm([found.p_value for found in tested if found.p_value is not None]))
     pairs: list[Pair] = []
     for (a, b), found in zip(numbers, tested, strict=True):
@@ -125,7 +137,7 @@ def compare_runs(variants: Sequence[Variant], target: float | None = None, basel
         pairs.append(
             Pair(baseline=variants[a].name, candidate=variants[b].name, statistics=found, adjusted_p=p, verdict=verdict)
         )
-    return Comparison(variants=results, pairs=tuple(pairs), target=goal, tasks=len(finals[0][0]))
+    return Comparison(variants=results, pairs=tuple(pairs), target=goal, tasks=len(finals[0][0]), unscored=len(unscored))
 
 
 def _pairs(names: Sequence[str], baseline: str | None) -> list[tuple[int, int]]:
@@ -161,8 +173,18 @@ def _check_comparable(variants: Sequence[Variant]) -> None:
                 )
 
 
+def _scored_by_all(finals: Sequence[Sequence[Mapping[str, float]]]) -> tuple[list[list[dict[str, float]]], set[str]]:
+    """The accuracies on tasks that every run scored, and the tasks left out. Raises `RlvrError` where no task is left."""
+    runs = [run for seeds in finals for run in seeds]
+    unscored = {task for run in runs for task, accuracy in run.items() if math.isnan(accuracy)}
+    if not any(task not in unscored for task in runs[0]):
+        raise RlvrError("no held-out task was scored by every run: verifiers failed; read `explanation` in evaluations/")
+    kept = [[{task: a for task, a in run.items() if task not in unscored} for run in seeds] for seeds in finals]
+    return kept, unscored
+
+
 def _final_accuracies(run: RunRecord) -> dict[str, float]:
-    """Task id -> share of passed samples at the last held-out evaluation."""
+    """Task id -> share of passed samples at the last held-out evaluation, NaN where the verifier failed on all of them."""
     files = [file for file in run.rollout_files() if file.evaluation == "heldout"]
     if not files:
         raise RlvrError(f"{run.path} has no held-out evaluation: add an eval section, or leave the run out")
@@ -171,14 +193,15 @@ def _final_accuracies(run: RunRecord) -> dict[str, float]:
     columns = pq.read_table(last.path, columns=["task_id", "score", "passed"]).to_pydict()
     outcomes: dict[str, list[bool]] = {}
     for task, score, passed in zip(columns["task_id"], columns["score"], columns["passed"], strict=True):
+        scored = outcomes.setdefault(task, [])
         if score is not None:
-            outcomes.setdefault(task, []).append(passed)
-    return {task: sum(passed) / len(passed) for task, passed in sorted(outcomes.items())}
+            scored.append(passed)
+    return {task: sum(passed) / len(passed) if passed else math.nan for task, passed in sorted(outcomes.items())}
 
 
 def _result(variant: Variant, finals: Sequence[Mapping[str, float]], target: float) -> VariantResult:
     tasks = list(finals[0])
-    by_task = [_mean([run.get(task, math.nan) for run in finals]) for task in tasks]
+    by_task = [_mean([run[task] for run in finals]) for task in tasks]
     steps = [run.steps("rl") for run in variant.runs]
     held_out = [[found for found in run.held_out if found.name == "heldout"] for run in variant.runs]
     return VariantResult(

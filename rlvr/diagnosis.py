@@ -21,6 +21,7 @@ MANY_ONE_SIDED = 0.75  # share of groups that are all wrong (or all right)
 LARGE_ENGINE_GAP = 0.15  # nats a token; 0.04 to 0.05 is usual between two bfloat16 implementations of the same weights
 MANY_MASKED = 0.25
 MANY_CLIPPED = 0.25
+FLOAT32 = "model.dtype=float32 (with LoRA on CUDA engine.kind=hf, too: vLLM's adapters there have 16 bits)"
 LORA_FULL_RATE = 1e-5  # below this lie the learning rates of full fine-tuning, which hardly move an adapter
 UNREADABLE_REASONS = ("no_answer", "unparsed", "missing", "repeated", "order", "empty", "outside", "format")
 DEAD_REASONS = ("timeout", "crash")
@@ -98,7 +99,7 @@ def _skipped(step: _Step) -> str | None:
         return None
     return (
         f"the update was skipped, its gradient norm is {norm} ({step.get('skipped_updates'):.0f} skipped so far): lower "
-        "rl.optimizer.learning_rate, or try model.dtype=float32"
+        f"rl.optimizer.learning_rate, or try {FLOAT32}"
     )
 
 
@@ -108,7 +109,7 @@ def _engine_gap(step: _Step) -> str | None:
         return None
     return (
         f"engine and learner disagree by {gap:.2f} nats a token (about 0.05 is usual in bfloat16), so updates are off-policy: try "
-        "model.dtype=float32, or engine.kind=hf to see which side is wrong"
+        f"{FLOAT32}, or engine.kind=hf alone to see which side is wrong"
     )
 
 

@@ -162,7 +162,7 @@ def check_gpu() -> Check:
     names = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     detail = ", ".join(f"{p.name} {p.total_memory / GIB:.0f} GiB" for p in names) + f", CUDA {torch.version.cuda}"
     if not torch.cuda.is_bf16_supported():
-        return Check("gpu", "limited", f"{detail}, no bfloat16", "set model.dtype=float32")
+        return Check("gpu", "limited", f"{detail}, no bfloat16", "set model.dtype=float32, and with LoRA engine.kind=hf")
     return Check("gpu", "ok", f"{detail}, bfloat16")
 
 

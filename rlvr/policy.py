@@ -154,7 +154,11 @@ class Policy:
             check_adapter_fits(tensors, expected, folder, lora_strength(self.model, ADAPTER))
             set_peft_model_state_dict(self.model, tensors, adapter_name=ADAPTER)
         else:
-            missing, unexpected = self.model.load_state_dict(tensors, strict=False)
+            try:
+                missing, unexpected = self.model.load_state_dict(tensors, strict=False)
+            except RuntimeError as error:  # tensors of other sizes
+                said = " ".join(str(error).split())[:300]
+                raise RlvrError(f"{folder}: its weights do not fit this model: {said}; check model.name") from None
             tied = {name for name in missing if name.endswith("lm_head.weight")}
             if set(missing) - tied or unexpected:
                 raise RlvrError(f"{folder}: its weights are not those of this model (first: {[*missing, *unexpected][0]})")
@@ -366,15 +370,21 @@ def check_adapter_fits(
 
 @contextlib.contextmanager
 def failing_as_oserror() -> Iterator[None]:
-    """safetensors reports what the system said in an exception of its own, which is no OSError."""
+    """safetensors reports what the system said in an exception of its own, and tokenizers in a bare one: neither is an OSError."""
     try:
         yield
-    except SafetensorError as error:
+    except Exception as error:
         number = re.search(r"os error (\d+)", str(error))
+        if not isinstance(error, SafetensorError) and (type(error) is not Exception or number is None):
+            raise
         code = int(number[1]) if number else errno.EIO
         raise OSError(code, f"{os.strerror(code)} ({error})") from error
 
 
 def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:
-    with warnings.catch_warnings(), safe_open(file, framework="pt") as tensors:
-        return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not a dict
+    """Raises `RlvrError` where the file is damaged or cannot be read."""
+    try:
+        with warnings.catch_warnings(), safe_open(file, framework="pt") as tensors:
+            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise RlvrError(f"{file} cannot be read: {error}; copy it again, or go on from another checkpoint") from None

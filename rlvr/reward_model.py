@@ -62,7 +62,9 @@ class RewardModel(Policy):
         return found
 
     def save(self, folder: Path) -> None:
-        """As transformers and peft load it with one label."""
+        """As transformers and peft load it with one label; with the tokenizer, whose chat template it reads rewards under."""
+        with failing_as_oserror():
+            self.chat.tokenizer.save_pretrained(folder)
         if self.kind == "full":
             with failing_as_oserror():
                 self._as_classifier().save_pretrained(folder)

@@ -15,6 +15,7 @@ from rlvr.run_folder import CONFIG
 
 MAY_CHANGE = (
     "verification", "checkpoint", "tracking", "alarms", "output_dir", "run_name", "rl.steps", "eval.every", "continue_if",
+    "engine.max_model_len", "engine.max_sequences", "engine.gpu_memory_utilization",
 )  # fmt: skip
 """What a resumed run may change without becoming another experiment. `rl.steps` extends a run; with a learning-rate schedule
 that depends on it, the rest of the schedule changes too."""

@@ -21,6 +21,7 @@ from typing import IO, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rlvr.errors import RlvrError
 from rlvr.pass_rates import PassRates
@@ -318,6 +319,6 @@ def _show(summary: ScoreSummary, console: Console, ks: Sequence[int], failures: 
     if summary.reasons:
         table = Table("reason", "completions", box=None)
         for reason, count in summary.reasons.most_common():
-            table.add_row(reason, str(count))
+            table.add_row(Text(reason), str(count))
         console.print(table)
         summary.rates.show(console, ks=ks, failures=failures)

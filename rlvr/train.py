@@ -340,6 +340,8 @@ class Exam:
                 **{f"{name}/pass@{k}": estimate.value for k, estimate in evaluation.pass_at.items() if k > 1},
             }
             self.run.folder.log_metrics(stage, step, metrics)
+            for tracker in self.run.trackers:
+                tracker.log(step, {f"{stage}/{key}": value for key, value in metrics.items()})
         self._note(evaluation, name)
         return evaluation
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rlvr.comparison import TRACKED, Comparison, CurvePoint, Variant, VariantResult, compare_runs
 from rlvr.errors import RlvrError
@@ -65,7 +66,7 @@ def compare_words(
     result = compare_runs(compared, target, baseline)
     runs = [run for variant in compared for run in variant.runs]
     command = shlex.join(["rlvr", *Redactor().command_line(sys.argv[1:])])
-    warnings = unlike(runs)
+    warnings = [*([left_out] if (left_out := result.left_out()) else []), *unlike(runs)]
     with writing("the comparison", where):
         where.mkdir(parents=True, exist_ok=True)
     write_atomically(where / "comparison.json", json.dumps(result.to_json(), indent=2) + "\n")
@@ -101,15 +102,15 @@ def show(console: Console, result: Comparison, differences: Sequence[Difference]
     if differences:
         table = Table(title="what differs", title_justify="left")
         for column in ("key", *(variant.name for variant in result.variants)):
-            table.add_column(column)
+            table.add_column(Text(column))
         for row in differences:
-            table.add_row(row.key, *row.values)
+            table.add_row(*map(Text, (row.key, *row.values)))  # as they are: [/INST] is no markup
         console.print(table)
     table = Table(title=f"held-out accuracy on {result.tasks} tasks", title_justify="left")
     for column in HEADINGS:
         table.add_column(column.format(target=100 * result.target))
     for variant in result.variants:
-        table.add_row(*(cell.replace("[", "\\[") for cell in cells(variant)))
+        table.add_row(*map(Text, cells(variant)))
     console.print(table)
     for pair in result.pairs:
         console.print(pair.verdict, markup=False, highlight=False)

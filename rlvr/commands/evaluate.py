@@ -57,15 +57,29 @@ def eval_config(
 
 
 def run_evaluation(config: Config, output: Path | None) -> Evaluation:
-    """Loads model and engine, samples, scores; writes every scored completion to `output`."""
+    """Loads model and engine, samples, scores; writes every scored completion to `output`, which is tried first."""
     from rlvr_tasks.registry import load_tasks
 
     assert config.eval is not None
+    if output is not None:
+        check_output(output)
     tasks = [task for part in config.eval.tasks for task in load_tasks(part)]
     evaluation, _ = sample_and_score(config, tasks, label=config.model.name)
     if output is not None:
         pq.write_table(evaluation_table("eval", 0, evaluation.rollouts, Redactor()), output, compression="zstd")
     return evaluation
+
+
+def check_output(file: Path) -> None:
+    """Makes the folder of a file that is written after all sampling. Raises `RlvrError` where it could not be written then."""
+    existed = file.exists()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.open("ab").close()
+        if not existed:
+            file.unlink()
+    except OSError as error:
+        raise RlvrError(f"--output: {file} cannot be written ({error.strerror or error}); choose another file") from None
 
 
 def pass_rates(evaluation: Evaluation) -> PassRates:

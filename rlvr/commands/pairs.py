@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rlvr.commands.evaluate import adapter_shape, sample_and_score
+from rlvr.commands.evaluate import adapter_shape, check_output, sample_and_score
 from rlvr.config.load import load_config, parse_config, resolved
 from rlvr.config.schema import Config
 from rlvr.errors import RlvrError
@@ -48,6 +48,7 @@ def make_dataset(request: Request) -> Counts:
         raise RlvrError(f"{request.output} exists already; choose another file")
     if request.samples < (2 if request.kind == "pairs" else 1):
         raise RlvrError(f"--samples {request.samples}: a pair needs at least two completions of a prompt")
+    check_output(request.output)
     config = sampling_config(request)
     tasks = [_judged_by(task, request) for part in _evaluation(config).tasks for task in _load(part)]
     _check(tasks)
@@ -81,6 +82,7 @@ def sampling_config(request: Request) -> Config:
     parts = [{"source": "jsonl", "args": {"path": str(request.tasks)}}] if request.tasks else list(rl.get("tasks") or ())
     if not parts:
         raise RlvrError(f"{request.config}: there are no rl.tasks to sample; give --tasks")
+    parts = [{**part, "weight": 1.0} for part in parts]  # a share of RL's batches; here every task is sampled
     if request.limit is not None:
         parts = [{**part, "limit": request.limit} for part in parts]
     if request.model is not None:
@@ -174,6 +176,5 @@ def _provenance(config: Config, tasks: Sequence[Task], hashes: dict[str, str]) -
 def _write(output: Path, rows: Sequence[dict[str, Any]], run: dict[str, Any]) -> None:
     from rlvr.run_folder import write_atomically
 
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_atomically(output.with_name(f"{output.name}.provenance.json"), json.dumps(run, indent=2, default=str) + "\n")

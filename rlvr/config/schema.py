@@ -65,11 +65,16 @@ class TasksConfig(Section):
     source: str
     """`jsonl`, `hf`, `reasoning_gym`, `arithmetic`, or an entry point of the group rlvr.tasks."""
     weight: PositiveFloat = 1.0
-    """Share in the mix when several sources are listed."""
+    """Share in the mix when several sources of RL are listed; elsewhere sources are joined, and `limit` gives a share."""
     limit: PositiveInt | None = None
     """Use only the first so many tasks."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the source; `rlvr tasks list` shows them."""
+
+
+def _check_unweighted(what: str, *parts: TasksConfig) -> None:
+    if any(part.weight != 1 for part in parts):
+        raise ValueError(f"{what} are joined, not mixed: `weight` has no effect here; use `limit` for a share")
 
 
 class VerificationConfig(Section):
@@ -171,6 +176,9 @@ class SftConfig(Section):
     def _one_length(self) -> SftConfig:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of `steps` and `epochs`")
+        if not self.tasks:
+            raise ValueError("`tasks` is empty; list at least one source of demonstrations")
+        _check_unweighted("sources of demonstrations", *self.tasks)
         return self
 
 
@@ -236,7 +244,8 @@ class RlConfig(Section):
     max_empty_steps: PositiveInt = 5
     """Steps in a row without a single informative group before the run stops with the reward histogram."""
     max_prompt_tokens: PositiveInt = 1024
-    """Tasks with a longer templated prompt are skipped and counted, never cut."""
+    """Tasks with a longer templated prompt are skipped and counted, never cut. Where this is not given, it is no more than
+    engine.max_model_len leaves beside a completion."""
     max_completion_tokens: PositiveInt = 512
     """Token limit of a completion."""
     max_turns: PositiveInt = 8
@@ -332,10 +341,7 @@ class PairStageConfig(Section):
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of `steps` and `epochs`")
-        if any(part.weight != 1 for part in (*self.tasks, *self.held_out)):
-            raise ValueError(
-                "sources of preferences are joined, not mixed: `weight` has no effect here; use `limit` for a share"
-            )
+        _check_unweighted("sources of preferences", *self.tasks, *self.held_out)
         return self
 
 
@@ -371,6 +377,15 @@ class EvalConfig(Section):
     """RL steps between evaluations; 0 evaluates before and after each stage only."""
     base: bool = True
     """Evaluate the untrained base too, for the paired comparison."""
+
+    @model_validator(mode="after")
+    def _there_are_tasks(self) -> EvalConfig:
+        if not self.tasks:
+            raise ValueError(
+                "`tasks` is empty; list at least one source of held-out tasks, or leave the section out (eval=null)"
+            )
+        _check_unweighted("sources of held-out tasks", *self.tasks, *self.retention)
+        return self
 
 
 class CheckpointConfig(Section):
@@ -458,6 +473,29 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _prompts_and_completions_fit(self) -> Config:
+        """So that no task of a run is too long for the engine: the run would die at the first one, hours after its start."""
+        limit = self.engine.max_model_len
+        sampling = {"rl": self.rl if "rl" in self.stages else None, "eval": self.eval}
+        for name, section in sampling.items():
+            if section is not None and section.max_completion_tokens >= limit:
+                raise ValueError(
+                    f"{name}.max_completion_tokens ({section.max_completion_tokens}) leaves no room for a prompt, since "
+                    f"engine.max_model_len ({limit}) holds both; lower it, or raise engine.max_model_len"
+                )
+        room = limit - self.rl.max_completion_tokens if self.rl is not None else 0
+        if self.rl is None or self.rl.max_prompt_tokens <= room or "rl" not in self.stages:
+            return self
+        if "max_prompt_tokens" in self.rl.model_fields_set:
+            raise ValueError(
+                f"rl.max_prompt_tokens ({self.rl.max_prompt_tokens}) and rl.max_completion_tokens ({self.rl.max_completion_tokens}) "
+                f"together exceed engine.max_model_len ({limit}); lower rl.max_prompt_tokens to {room}, or raise engine.max_model_len"
+            )
+        # Not by assignment, which a frozen model refuses; what is written into the run folder is then what holds.
+        object.__setattr__(self, "rl", self.rl.model_copy(update={"max_prompt_tokens": room}))
+        return self
+
+    @model_validator(mode="after")
     def _gates_can_be_decided(self) -> Config:
         for stage, text in self.continue_if.items():
             if stage not in self.stages[:-1]:
@@ -486,5 +524,11 @@ class Config(Section):
         if preference is not None and preference.reference == "base" and self.adapter.kind == "full":
             raise ValueError(
                 "preference.reference=base: full fine-tuning keeps no untrained base; use reference=start or adapter.kind=lora"
+            )
+        rl = self.rl if "rl" in self.stages else None
+        if rl is not None and rl.algorithm.kl_coef > 0 and self.adapter.kind == "full":
+            raise ValueError(
+                "rl.algorithm.kl_coef: a KL term needs a reference, and full fine-tuning keeps none; set it to 0 or use "
+                "adapter.kind=lora"
             )
         return self

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rlvr.config.schema import Config
 from rlvr.engines.protocol import RolloutEngine
+from rlvr.errors import RlvrError
 
 if TYPE_CHECKING:
     from rlvr.policy import Policy
@@ -22,6 +23,10 @@ def _vllm(config: Config, policy: Policy, model_path: Path | str) -> RolloutEngi
     from rlvr.engines.vllm import VllmEngine
     from rlvr.models import dequantized_base
 
+    if config.adapter.kind == "lora" and config.model.dtype == "float32" and policy.device.type == "cuda":
+        raise RlvrError(
+            "model.dtype=float32: on CUDA vLLM runs adapters in 16 bits only; use model.dtype=bfloat16, or engine.kind=hf"
+        )
     revision = config.model.revision
     if config.model.quantization == "nf4":
         model_path = dequantized_base(

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,10 +75,17 @@ def start(
         with _quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # vLLM's own, about its own dependencies
             return _start(model_path, config, dtype, adapters, seed, revision)
-    except (ValueError, RuntimeError, OSError, ImportError) as error:
-        raise RlvrError(f"vLLM does not start with {model_path}: {' '.join(str(error).split())[:500]}") from error
+    except (ValueError, RuntimeError, OSError, ImportError, AssertionError) as error:
+        said = " ".join(str(error).split())[:500] or f"{type(error).__name__} in {_place(error)}"
+        raise RlvrError(f"vLLM does not start with {model_path}: {said}") from error
     finally:
         torch.set_num_threads = set_num_threads  # the CPU worker replaces it by a function that only complains
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception without words came from."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}:{last.lineno}: {last.line}"
 
 
 def _start(

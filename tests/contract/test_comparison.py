@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from rich.console import Console
 
-from rlvr.commands.compare import compare_words
+from rlvr.commands.compare import compare_words, show
 from rlvr.comparison import compare_runs
 from rlvr.config.load import load_config, resolved
 from rlvr.errors import RlvrError
 from rlvr.origins import origin, unlike
+from rlvr.report.tables import Difference
 from rlvr.run_folder import RunFolder
 from rlvr.variants import check_differences, recipes_of_configs, recipes_of_words, train_variants, variants_of_folders
 from tests.made_runs import made_config, made_run
@@ -61,6 +65,54 @@ def test_a_large_difference_is_told_and_a_small_one_is_not(tmp_path: Path) -> No
     assert dapo.tracked["waste"] == pytest.approx(0.25)
     untold = compare_runs(variants_of_folders(runs(tmp_path / "b", {"grpo": 0.5, "dapo": 0.5})))
     assert untold.pairs[0].verdict.startswith("No difference shown between grpo and dapo")
+
+
+def unscore(run: Path, *tasks: int) -> None:
+    """As if the verifier had failed on every completion of these tasks in the run's last evaluation."""
+    file = max((run / "evaluations").glob("*heldout*"))
+    table = pq.read_table(file)
+    failed = {f"held-{task}" for task in tasks}
+    rows = zip(table["task_id"].to_pylist(), table["score"].to_pylist(), strict=True)
+    scores = [None if task in failed else score for task, score in rows]
+    column = table.schema.get_field_index("score")
+    pq.write_table(table.set_column(column, "score", pa.array(scores, pa.float64())), file)
+
+
+def test_tasks_on_which_a_verifier_failed_are_left_out_everywhere_and_told(tmp_path: Path) -> None:
+    paths = runs(tmp_path, {"grpo": 0.05, "dapo": 0.95})
+    unscore(paths[0], 3)
+    unscore(paths[5], 3, 4)
+    result = compare_runs(variants_of_folders(paths))
+    assert (result.tasks, result.unscored) == (18, 2)
+    assert result.variants[0].accuracy.n == result.pairs[0].statistics.difference.n == 18
+    assert result.pairs[0].verdict.startswith("dapo is better than grpo by ")
+    assert (result.left_out() or "").startswith("2 of 20 held-out tasks are left out")
+    console = Console(file=io.StringIO(), width=200)
+    words = list(map(str, paths))
+    compare_words(words, console, seeds=1, comparing=["rl.algorithm"], output=tmp_path / "out", target=None, jobs=1)
+    assert "2 of 20 held-out tasks are left out" in console.file.getvalue()  # type: ignore[attr-defined]
+    for written in ("comparison.md", "report.html"):
+        assert "2 of 20 held-out tasks are left out" in (tmp_path / "out" / written).read_text()
+    unscore(paths[0], *range(20))
+    with pytest.raises(RlvrError, match="no held-out task was scored by every run"):
+        compare_runs(variants_of_folders(paths))
+
+
+def test_what_differs_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    found = compare_runs(variants_of_folders(runs(tmp_path, {"grpo": 0.5, "dapo": 0.5}, seeds=1)))
+    stream = io.StringIO()
+    row = Difference(key="rl.tasks.0.args.prompt_template", values=("{question} [/INST]", "[a-z]+"))
+    show(Console(file=stream, width=200), found, [row])
+    assert "{question} [/INST]" in stream.getvalue()
+    assert "[a-z]+" in stream.getvalue()
+
+
+def test_other_tasks_are_not_mistaken_for_unscored_ones(tmp_path: Path) -> None:
+    paths = runs(tmp_path, {"grpo": 0.5, "dapo": 0.5}, seeds=2)
+    file = max((paths[3] / "evaluations").glob("*heldout*"))
+    pq.write_table(pq.read_table(file).slice(2), file)  # both samples of the first task
+    with pytest.raises(RlvrError, match="the runs differ in 1 held-out tasks"):
+        compare_runs(variants_of_folders(paths))
 
 
 @pytest.mark.parametrize("scores", [{"grpo": 0.1, "dapo": 0.9}, {"grpo": 0.9, "dapo": 0.1}])

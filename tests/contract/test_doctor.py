@@ -73,6 +73,15 @@ def test_a_cpu_without_bfloat16_is_told_to_use_float32(monkeypatch: pytest.Monke
     assert "model.dtype=float32" in doctor.check_cpu().action
 
 
+def test_a_gpu_without_bfloat16_is_not_sent_to_an_engine_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert "with LoRA engine.kind=hf" in doctor.check_gpu().action
+
+
 def test_a_version_off_its_pin_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "gpus", list)
     assert doctor.check_pins().status == "ok"

@@ -22,7 +22,7 @@ def config_for(folder: Path, **model: object) -> Config:
         model=ModelConfig.model_validate({"name": str(folder), "dtype": "float32", **model}),
         adapter=AdapterConfig(rank=4, alpha=8),
         engine=EngineConfig(max_model_len=256),
-        rl=RlConfig(tasks=()),
+        rl=RlConfig(tasks=(), max_completion_tokens=64),
         head_chunk_tokens=7,
     )
 

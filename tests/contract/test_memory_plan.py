@@ -172,7 +172,11 @@ def test_rows_of_a_lora_run_on_a_cpu() -> None:
 
 
 def test_the_hf_engine_shares_the_base() -> None:
-    plan = plan_memory(config(engine={"kind": "hf", "max_sequences": 4, "max_model_len": 128}), SMOLLM2, CPU)
+    plan = plan_memory(
+        config(engine={"kind": "hf", "max_sequences": 4, "max_model_len": 128}, rl={"max_completion_tokens": 64}),
+        SMOLLM2,
+        CPU,
+    )
     assert part(plan, "engine weights") == 2 * 4_884_480
     assert part(plan, "engine KV cache") == 4 * 128 * kv_bytes_per_token(SMOLLM2, 2)
 

@@ -20,6 +20,7 @@ from rlvr.stages.reward_model import measure_rewards, update
 from rlvr_verifiers.registry import check_task, is_verifiable, resolve
 from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.types import Completion, Task
+from tests.conftest import CHAT_TEMPLATE
 from tests.contract.test_preference_update import CPU, PAIRS, config_of, examples_of, pair, policy_of
 
 SECTION = RewardModelConfig(tasks=(), steps=1)
@@ -171,7 +172,6 @@ def test_the_verifier_gives_the_models_own_reward(tiny_model_dir: Path, tmp_path
     model = stirred(tiny_model_dir) if kind == "lora" else kind_of_model(tiny_model_dir, "full")
     if kind == "full":
         train(model, examples_of(model, PAIRS), 3)
-        model.chat.tokenizer.save_pretrained(tmp_path / "model")
     model.save(tmp_path / "model")
     (example,) = examples_of(model, [pair(3)])
     task = judged_by(tmp_path / "model")
@@ -183,6 +183,25 @@ def test_the_verifier_gives_the_models_own_reward(tiny_model_dir: Path, tmp_path
         assert score.passed == (float(reward) > 0)
         assert score.is_opinion
     assert not is_verifiable(task)
+
+
+def test_the_verifier_reads_rewards_under_the_template_of_training(tiny_model_dir: Path, tmp_path: Path) -> None:
+    from rlvr.reward_verifier import _loaded
+
+    template = tmp_path / "other.jinja"
+    template.write_text(CHAT_TEMPLATE.replace("message['role'] +", "message['role'] + ' speaks' +"))
+    model = stirred(tiny_model_dir, chat_template=template)
+    model.save(tmp_path / "adapter")
+    task = judged_by(tmp_path / "adapter")
+    trained = [*model.chat.message_ids(task.prompt), *model.chat.turn_ids("It is 6.")]
+    assert "user speaks" in model.chat.raw_text(trained)
+    assert _loaded(str(tmp_path / "adapter"), "cpu").ids(task, "It is 6.") == trained
+
+
+def test_a_disk_that_is_full_at_its_tokenizer_is_an_oserror(tiny_model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        stirred(tiny_model_dir).save(tmp_path)
 
 
 def test_a_completion_cannot_open_a_turn_or_flood_the_model(tiny_model_dir: Path, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 from rich.console import Console
 
 from rlvr.errors import RlvrError
-from rlvr.score_records import ScoreSummary, score_records
+from rlvr.score_records import ScoreSummary, _show, score_records
+from rlvr_verifiers.types import Score, Task
 
 ROW: dict[str, Any] = {"id": "a", "prompt": "1 + 1?", "verifier": "math", "answer": "2", "note": "kept"}
 SCORE = [sys.executable, "-m", "rlvr.cli", "score"]
@@ -69,6 +70,17 @@ def test_a_list_of_completions_gives_a_row_each(tmp_path: Path) -> None:
         (1, "Answer: 3", False),
     ]
     assert summary.pass_rate == 0.5
+
+
+def test_reasons_are_shown_as_they_are() -> None:
+    summary = ScoreSummary()
+    task = Task(id="1", prompt=({"role": "user", "content": "x"},), verifier="exact", answer="1")
+    for reason in ("[/b]", "[red]odd"):
+        summary.add(task, Score(value=0.0, passed=False, reason=reason))
+    said = io.StringIO()
+    _show(summary, Console(file=said, width=200), (), 10)
+    assert "[/b]" in said.getvalue()
+    assert "[red]odd" in said.getvalue()
 
 
 def test_completions_of_one_problem_make_pass_at_k_by_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ def smollm_config() -> Config:
             "model": {"name": "smollm2-135m-instruct", "dtype": "bfloat16"},
             "adapter": {"rank": 8, "alpha": 16},
             "engine": {"max_model_len": 256, "max_sequences": 32, "kv_cache_gib": 0.25},
-            "rl": {"tasks": [], "optimizer": {"learning_rate": 2e-4}},
+            "rl": {"tasks": [], "max_completion_tokens": 64, "optimizer": {"learning_rate": 2e-4}},
             "device": "cpu",
             "micro_batch_tokens": 512,
         }

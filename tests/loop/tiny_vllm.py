@@ -31,7 +31,7 @@ def config_for(folder: Path, kind: Literal["lora", "full"], quantization: str) -
         model=ModelConfig.model_validate({"name": str(folder), "dtype": "float32", "quantization": quantization}),
         adapter=AdapterConfig(kind=kind, rank=4, alpha=8),
         engine=EngineConfig(max_model_len=128, max_sequences=8, kv_cache_gib=0.1),
-        rl=RlConfig(tasks=()),
+        rl=RlConfig(tasks=(), max_completion_tokens=64),
     )
 
 

@@ -11,6 +11,7 @@ from rlvr.algorithms import ALGORITHMS
 from rlvr.config.load import load_config, parse_config, resolved
 from rlvr.config.schema import Config
 from rlvr.errors import RlvrError
+from rlvr.run_name import check_same_run
 
 MINIMAL = """
 model: {name: smollm2-135m-instruct}
@@ -108,6 +109,83 @@ def test_a_resolved_config_reads_back_to_the_same(config_file: Path, preset: str
     config = load_config(config_file, [f"rl.algorithm={preset}"])
     text = yaml.safe_dump(resolved(config))
     assert parse_config(yaml.safe_load(text)) == config
+
+
+EVAL = {"tasks": [{"source": "arithmetic"}]}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["engine.max_model_len=256", "rl.max_prompt_tokens=200", "rl.max_completion_tokens=80"],
+            r"max_prompt_tokens \(200\) and rl\.max_completion_tokens \(80\).*max_model_len \(256\); lower .* to 176",
+        ),
+        (["engine.max_model_len=512"], r"rl\.max_completion_tokens \(512\) leaves no room for a prompt"),
+        (
+            ["engine.max_model_len=256", "rl.max_completion_tokens=80", f"eval={EVAL}"],
+            r"eval\.max_completion_tokens \(512\)",
+        ),
+        (["adapter.kind=full", "rl.algorithm={preset: grpo, kl_coef: 0.1}"], "full fine-tuning keeps none"),
+        (["eval={tasks: []}"], "eval: `tasks` is empty"),
+        (["eval={tasks: [{source: arithmetic, weight: 2}]}"], "eval: sources of held-out tasks are joined, not mixed"),
+        (
+            ["eval={tasks: [{source: arithmetic}], retention: [{source: arithmetic, weight: 2}]}"],
+            "eval: .* joined, not mixed",
+        ),
+        (
+            ["sft={tasks: [{source: arithmetic, weight: 2}], steps: 1}"],
+            "sft: sources of demonstrations are joined, not mixed",
+        ),
+        (["stages=[sft]", "sft={tasks: [], steps: 1}"], "sft: `tasks` is empty"),
+    ],
+)
+def test_what_could_not_run_to_its_end_is_refused_when_the_config_is_read(
+    config_file: Path, overrides: list[str], said: str
+) -> None:
+    with pytest.raises(RlvrError, match=said):
+        load_config(config_file, overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "prompt_tokens"),
+    [
+        ([], 1024),
+        (["engine.max_model_len=256", "rl.max_completion_tokens=80"], 176),
+        (["engine.max_model_len=256", "rl.max_completion_tokens=80", "rl.max_prompt_tokens=176"], 176),
+        (["engine.max_model_len=256", "rl.max_completion_tokens=80", "rl.max_turns=8"], 176),
+        (["engine.max_model_len=256", "stages=[sft]", "sft={tasks: [{source: arithmetic}], steps: 1}"], 1024),
+        (["adapter.kind=full"], 1024),
+        (
+            [
+                "adapter.kind=full",
+                "rl.algorithm.kl_coef=0.1",
+                "stages=[sft]",
+                "sft={tasks: [{source: arithmetic}], steps: 1}",
+            ],
+            1024,
+        ),
+    ],
+)
+def test_prompts_take_what_completions_leave_unless_a_limit_is_given(
+    config_file: Path, overrides: list[str], prompt_tokens: int
+) -> None:
+    config = load_config(config_file, overrides)
+    assert config.rl is not None
+    assert config.rl.max_prompt_tokens == prompt_tokens
+    assert parse_config(yaml.safe_load(yaml.safe_dump(resolved(config)))) == config
+
+
+@pytest.mark.parametrize(
+    "change", ["engine.max_model_len=4096", "engine.max_sequences=8", "engine.gpu_memory_utilization=0.2"]
+)
+def test_a_run_that_ran_out_of_memory_or_length_can_be_resumed_with_another_amount(
+    config_file: Path, tmp_path: Path, change: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(resolved(load_config(config_file))))
+    check_same_run(tmp_path, resolved(load_config(config_file, [change])))
+    with pytest.raises(RlvrError, match=r"rl\.group_size was 8, is 4"):
+        check_same_run(tmp_path, resolved(load_config(config_file, [change, "rl.group_size=4"])))
 
 
 def test_every_recipe_is_valid() -> None:

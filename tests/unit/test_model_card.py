@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
 import yaml
 
+from rlvr.config.load import parse_config, resolved
 from rlvr.model_card import model_card
-from rlvr.run_record import read_run
+from rlvr.redaction import Redactor
+from rlvr.run_folder import RunFolder
+from rlvr.run_record import RunRecord, read_run
 from tests.made_runs import made_config, made_run
 
 ESTIMATE = {"value": 0.69, "low": 0.598, "high": 0.772, "n": 100}
@@ -49,3 +53,70 @@ def test_it_names_base_data_algorithm_scores_verifiers_and_command(tmp_path: Pat
     merged = model_card(run, weights="w", merged=True)
     assert "`vllm serve FOLDER`" in merged
     assert "No held-out evaluation was made" in merged
+
+
+SOURCE = {"source": "jsonl", "args": {"path": "pairs.jsonl"}}
+
+
+def run_of(folder: Path, *stages: str, **pairs: float) -> RunRecord:
+    """A run of these stages, with two steps and a measurement of each."""
+    sections = {
+        "sft": {"tasks": [{"source": "arithmetic"}], "steps": 2},
+        "preference": {"tasks": [SOURCE], "held_out": [SOURCE], "steps": 2, "algorithm": "simpo"},
+        "reward_model": {"tasks": [SOURCE], "steps": 2},
+        "rl": {"tasks": [{"source": "calculations"}]},
+    }
+    config = resolved(parse_config({"model": {"name": "no/such-model"}, "stages": list(stages), **sections}))
+    made = RunFolder.create(folder, "run", Redactor({}))
+    made.describe(config, hashes={}, verifiers={})
+    for stage in stages:
+        for step in (1, 2):
+            made.log_metrics(stage, step, {"loss": 0.5, "time/step_s": 1.0})
+        if pairs and stage in ("preference", "reward_model"):
+            made.log_metrics(stage, 2, {name.replace("__", "/"): value for name, value in pairs.items()})
+    return read_run(made.path)
+
+
+PAIRS = {"pairs__accuracy": 0.75, "pairs__accuracy_low": 0.6, "pairs__accuracy_high": 0.85}
+
+
+def test_a_reward_model_is_called_one(tmp_path: Path) -> None:
+    run = run_of(tmp_path, "sft", "reward_model", **PAIRS)
+    card = model_card(run, weights="checkpoint reward_model-000002", merged=False)
+    _, metadata, body = card.split("---\n", 2)
+    assert yaml.safe_load(metadata)["pipeline_tag"] == "text-classification"
+    assert yaml.safe_load(metadata)["tags"] == ["sft", "reward-model", "rlvr", "lora"]
+    for part in (
+        "Reward model: LoRA adapter for `no/such-model`, trained by supervised fine-tuning, then learning from preference "
+        "pairs to score completions;",
+        "the higher reward in 75.0 % [60.0, 85.0]",
+        "- stages: sft, reward_model;",
+        "- reward_model: 2 steps of 32 examples, learning rate 0.0001",
+        "- reward_model: `jsonl` (path=pairs.jsonl)",
+        "AutoPeftModelForSequenceClassification.from_pretrained('FOLDER', num_labels=1)",
+        "`reward_model`, with `verifier_args`",
+    ):
+        assert part in body, part
+    for wrong in ("reinforcement", "verifiable", "CausalLM", "vllm serve", "calculations"):
+        assert wrong not in card, wrong
+    merged = model_card(run, weights="w", merged=True)
+    assert "AutoModelForSequenceClassification.from_pretrained('FOLDER', num_labels=1)" in merged
+
+
+@pytest.mark.parametrize(
+    ("stages", "last", "told"),
+    [
+        (("sft",), None, "trained by supervised fine-tuning; w."),
+        (("preference",), None, "trained by preference optimization; w."),
+        (("sft", "preference"), "sft", "trained by supervised fine-tuning; w."),
+        (("sft", "rl"), None, "trained by supervised fine-tuning, then reinforcement learning from verifiable rewards; w."),
+        (("rl", "reward_model"), "rl", "trained by reinforcement learning from verifiable rewards; w."),
+    ],
+)
+def test_it_tells_what_the_weights_were_trained_by(
+    tmp_path: Path, stages: tuple[str, ...], last: str | None, told: str
+) -> None:
+    card = model_card(run_of(tmp_path, *stages, **PAIRS), weights="w", merged=False, stage=last)
+    assert told in card
+    assert "AutoModelForCausalLM" in card
+    assert ("simpo" in card) == ("- preference, held-out: `jsonl`" in card) == (stages[-1] == "preference" and last is None)
