@@ -25,18 +25,18 @@ def export_run(run: Path, output: Path, *, merge: bool = False, which: str = "be
     `last`, or a checkpoint's name. Raises `RlvrError` where there is nothing to export, or `output` holds something already.
     """
     config = _config_of(run)
-    source, described = _weights_of(run, which, config.stages)
+    source, described, stage = _weights_of(run, which, config.stages)
     if output.exists() and any(output.iterdir()):
         raise RlvrError(f"{output} is not empty; choose another folder")
     if config.adapter.kind == "lora" and merge:
         _merge(config, source, output)
-        _describe(run, output, described, merged=True)
+        _describe(run, output, described, stage, merged=True)
         return f"merged model of {described} written to {output}"
     shutil.copytree(source, output, dirs_exist_ok=True)
     if config.adapter.kind == "lora":
         _name_base(output, config.model.name)
     _save_tokenizer(config, output)
-    _describe(run, output, described, merged=False)
+    _describe(run, output, described, stage, merged=False)
     return f"{'adapter' if config.adapter.kind == 'lora' else 'model'} of {described} written to {output}"
 
 
@@ -47,18 +47,19 @@ def _config_of(run: Path) -> Config:
     return parse_config(yaml.safe_load(file.read_text(encoding="utf-8")), where=str(file))
 
 
-def _weights_of(run: Path, which: str, stages: Sequence[str]) -> tuple[Path, str]:
+def _weights_of(run: Path, which: str, stages: Sequence[str]) -> tuple[Path, str, str]:
+    """Where they are, what they are called, and the last stage that they went through."""
     found = {checkpoint.path.name: checkpoint for checkpoint in checkpoints(run / "checkpoints")}
     after_rl = stages[stages.index("rl") + 1 :] if "rl" in stages else ()
     trained_on = any(checkpoint.stage in after_rl for checkpoint in found.values())
     if which == "best" and (run / "best").is_dir() and not trained_on:
-        return run / "best", "the best policy on held-out tasks"
+        return run / "best", "the best policy on held-out tasks", "rl"
     if not found:
         raise RlvrError(f"{run}: there is no checkpoint to export yet")
     name = list(found)[-1] if which in ("best", "last") else which
     if name not in found:
         raise RlvrError(f"{run}: no checkpoint is called {which!r}; there are best, last, {', '.join(found)}")
-    return found[name].adapter, f"checkpoint {name}"
+    return found[name].adapter, f"checkpoint {name}", found[name].stage
 
 
 def _merge(config: Config, adapter: Path, output: Path) -> None:
@@ -87,9 +88,10 @@ def _merge(config: Config, adapter: Path, output: Path) -> None:
     _save_tokenizer(config, output)
 
 
-def _describe(run: Path, output: Path, described: str, *, merged: bool) -> None:
+def _describe(run: Path, output: Path, described: str, stage: str, *, merged: bool) -> None:
     """Model card and config beside the weights."""
-    (output / "README.md").write_text(model_card(read_run(run), weights=described, merged=merged), encoding="utf-8")
+    card = model_card(read_run(run), weights=described, merged=merged, stage=stage)
+    (output / "README.md").write_text(card, encoding="utf-8")
     shutil.copyfile(run / CONFIG, output / CONFIG)
 
 

@@ -6,26 +6,21 @@ and the engine's log-probs on a fixed probe are compared (rlvr/sync_proof.py), a
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from rlvr.config.schema import Config
 from rlvr.engines.protocol import GenerationRequest, PolicySnapshot, RolloutEngine
 from rlvr.errors import RlvrError
 from rlvr.logprobs import frozen_logprobs
+from rlvr.memory_folder import MemoryFolder
 from rlvr.policy import Policy
 from rlvr.run_folder import writing
 from rlvr.sync_proof import SyncProof
 from rlvr.token_groups import TokenGroup
 from rlvr_verifiers.types import Task
-
-ROOM = 2
-"""Free memory that hand-overs want, in sizes of what they write: others write to tmpfs as well."""
 
 
 class HandOver:
@@ -37,12 +32,13 @@ class HandOver:
         self.config = config
         self.probe_tasks = probe_tasks
         self.proof: SyncProof | None = None
-        self.folder = Path(tempfile.mkdtemp(prefix="rlvr-policy-", dir=_roomy_folder(policy, config.output_dir)))
+        size = sum(weight.numel() * weight.element_size() for weight in policy.trainable().values())
+        self.folder = MemoryFolder(size, config.output_dir)
 
     async def __call__(self, version: int) -> dict[str, float]:
         """Makes the engine sample from the policy as it is now. Returns metrics; raises `RlvrError` on a failed proof."""
         started = time.perf_counter()
-        target = self.folder / f"version-{version}"
+        target = self.folder.path / f"version-{version}"
         with writing("the policy for the engine", target):
             self.policy.save(target)
         await self.engine.load_policy(PolicySnapshot(version=version, kind=self.policy.kind, path=target))
@@ -96,7 +92,7 @@ class HandOver:
         return probe_logprobs(self.policy, sequences, self.config.micro_batch_tokens)
 
     def close(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.close()
 
 
 def probe_logprobs(policy: Policy, sequences: Sequence[Sequence[int]], max_tokens: int) -> list[list[float]]:
@@ -111,12 +107,3 @@ def probe_logprobs(policy: Policy, sequences: Sequence[Sequence[int]], max_token
         result.append(flat[: len(ids) - 1])
         flat = flat[len(ids) - 1 :]
     return result
-
-
-def _roomy_folder(policy: Policy, output_dir: Path) -> Path | None:
-    """tmpfs, so that a hand-over never waits for a disk; beside the runs where it lacks the room (containers often get 64 MiB)."""
-    shared = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder in it
-    size = sum(weight.numel() * weight.element_size() for weight in policy.trainable().values())
-    if os.access(shared, os.W_OK) and shutil.disk_usage(shared).free >= ROOM * size:
-        return shared
-    return output_dir.resolve() if output_dir.is_dir() else None

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from rlvr.config.load import load_config, parse_config, resolved
 from rlvr.config.schema import Config
 from rlvr.errors import RlvrError
-from rlvr.evaluation import Evaluation
+from rlvr.evaluation import Evaluation, check_ids
 from rlvr.pass_rates import PassRates
 from rlvr.redaction import Redactor
 from rlvr.rollout_table import evaluation_table
@@ -64,6 +64,7 @@ def run_evaluation(config: Config, output: Path | None) -> Evaluation:
     if output is not None:
         check_output(output)
     tasks = [task for part in config.eval.tasks for task in load_tasks(part)]
+    check_ids(tasks, "eval.tasks")  # before a model is loaded
     evaluation, _ = sample_and_score(config, tasks, label=config.model.name)
     if output is not None:
         pq.write_table(evaluation_table("eval", 0, evaluation.rollouts, Redactor()), output, compression="zstd")
@@ -139,7 +140,7 @@ async def _evaluate(config: Config, tasks: Sequence[Task], where: Path | str, la
 
 
 def adapter_shape(folder: Path) -> dict[str, Any]:
-    """Rank, alpha and layers as the adapter was trained with."""
+    """Rank, layers and strength as the adapter was trained with: what a rank-stabilised one divides by is the root of its rank."""
     import json
 
     file = folder / "adapter_config.json"
@@ -149,6 +150,6 @@ def adapter_shape(folder: Path) -> dict[str, Any]:
     targets = data["target_modules"]
     return {
         "rank": data["r"],
-        "alpha": data["lora_alpha"],
+        "alpha": data["lora_alpha"] * (data["r"] ** 0.5 if data.get("use_rslora") else 1),
         "target_modules": targets if isinstance(targets, str) else sorted(targets),
     }
