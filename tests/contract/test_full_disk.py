@@ -71,6 +71,6 @@ def test_hand_overs_go_beside_the_runs_where_memory_is_short(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     config = config_for(tiny_model_dir).model_copy(update={"output_dir": tmp_path})
     hand = HandOver(policy, None, config, [])  # type: ignore[arg-type] - nothing is handed over
-    assert hand.folder.parent == (Path("/dev/shm") if in_memory else tmp_path)
+    assert hand.folder.path.parent == (Path("/dev/shm") if in_memory else tmp_path)
     hand.close()
     assert list(tmp_path.iterdir()) == []
