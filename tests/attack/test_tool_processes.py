@@ -247,7 +247,8 @@ def test_an_import_that_hangs_ends_no_episode_and_the_next_one_opens(
             hanging = dataclasses.replace(task(), environment=f"{module}:Wild")
             failures = await asyncio.gather(*(opened(environments, hanging) for _ in range(rollouts)))
             assert {type(failure) for failure in failures} == {VerifierError}
-            assert all("was not imported within 1 s" in str(failure) for failure in failures)
+            others = [str(failure) for failure in failures if "was not imported within 1 s" not in str(failure)]
+            assert others == []
             monkeypatch.setattr(hosted, "OPEN_DEADLINE_S", 60.0)
             async with environments.episode(task()) as other:
                 found = await call(healthy, "count"), await call(other, "count")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from rlvr_verifiers import registry
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.protocol import MAX_EXPLANATION, Verifier, as_score
-from rlvr_verifiers.registry import BUILT_IN, available, check_task, required_verifiers, resolve, version_of
+from rlvr_verifiers.registry import BUILT_IN, available, check_task, file_module, required_verifiers, resolve, version_of
 from rlvr_verifiers.scoring import score_now
 from rlvr_verifiers.types import Completion, Score, Task
 
@@ -160,3 +161,11 @@ def test_long_explanations_are_cut() -> None:
 def test_importing_the_package_stays_light() -> None:
     code = "import sys, rlvr_verifiers, rlvr_verifiers.math; print([m for m in ('torch', 'sympy', 'asyncio', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_file_is_loaded_once_however_many_threads_want_it(tmp_path: Path) -> None:
+    """A rollout's environment is resolved in a thread of its own, and many begin at once."""
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.2)\n\ndef score(task, completion):\n    return True\n")
+    with ThreadPoolExecutor(8) as threads:
+        whole = list(threads.map(lambda _: hasattr(file_module(f"{tmp_path}/slow.py"), "score"), range(8)))
+    assert whole == [True] * 8

@@ -218,19 +218,24 @@ def file_module(path: str) -> ModuleType:
     import hashlib
 
     name = "rlvr_verifier_file_" + hashlib.sha256(str(file).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise VerifierError(f"verifier file {path!r} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickling look their module up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    with _loading.setdefault(name, threading.RLock()):  # or a second thread would be given it half executed
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.spec_from_file_location(name, file)
+        if spec is None or spec.loader is None:
+            raise VerifierError(f"verifier file {path!r} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses and pickling look their module up
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+
+
+_loading: dict[str, threading.RLock] = {}
+"""By name of a module, while and after it is loaded."""
 
 
 def _sources_of(module: ModuleType) -> list[Path]:
