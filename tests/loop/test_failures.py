@@ -178,7 +178,7 @@ def test_evaluated_tasks_of_two_files_must_not_share_ids(write: Write, tmp_path:
         rows = [{"id": str(n), "prompt": f"{name} {n}?", "verifier": "exact", "answer": "1"} for n in range(3)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         sources.append({"source": "jsonl", "args": {"path": str(tmp_path / f"{name}.jsonl")}})
-    recipe = write(eval={"tasks": sources[:1], part: sources})
+    recipe = write(eval={"max_completion_tokens": 16, "tasks": sources[:1], part: sources})
     with pytest.raises(RlvrError, match=rf"eval\.{part}: 3 ids are each those of several tasks"):
         load_data(load_config(recipe))
 
