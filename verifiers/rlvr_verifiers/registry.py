@@ -218,7 +218,7 @@ def file_module(path: str) -> ModuleType:
     import hashlib
 
     name = "rlvr_verifier_file_" + hashlib.sha256(str(file).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    with _loading.setdefault(name, threading.RLock()):  # or a second thread would be given it half executed
+    with _lock:  # or a second thread would be given it half executed
         if name in sys.modules:
             return sys.modules[name]
         spec = importlib.util.spec_from_file_location(name, file)
@@ -232,10 +232,6 @@ def file_module(path: str) -> ModuleType:
             del sys.modules[name]
             raise
         return module
-
-
-_loading: dict[str, threading.RLock] = {}
-"""By name of a module, while and after it is loaded."""
 
 
 def _sources_of(module: ModuleType) -> list[Path]:
