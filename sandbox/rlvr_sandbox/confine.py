@@ -25,6 +25,7 @@ _VIRTUAL_MB = 1024
 """Address space beyond the memory limit: reserved is not used (thread stacks, allocator arenas)."""
 _DATA_MB = 256
 _STACK_MB = 64
+_DESCRIPTORS = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,8 +105,10 @@ def keep_only(descriptors: Sequence[int]) -> list[kernel.Call]:
 
 def lasting_rlimits() -> dict[int, int]:
     """Sets what is the same for every box, in the zygote, and returns the bounds that it may not exceed itself."""
+    hard = {name: _hard(name) for name in _PER_BOX}
+    # The kernel lets nobody pass a descriptor while more than this are under way anywhere between processes of the user.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard[resource.RLIMIT_NOFILE],) * 2)
     lasting = {
-        resource.RLIMIT_NOFILE: 256,
         resource.RLIMIT_CORE: 1,  # 0 would still feed a core_pattern that is a pipe, on the host
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
@@ -114,7 +117,7 @@ def lasting_rlimits() -> dict[int, int]:
     for name, bound in lasting.items():
         bound = min(bound, _hard(name))
         resource.setrlimit(name, (bound, bound))
-    return {name: _hard(name) for name in _PER_BOX}
+    return hard
 
 
 _PER_BOX = (
@@ -123,6 +126,7 @@ _PER_BOX = (
     resource.RLIMIT_DATA,
     resource.RLIMIT_FSIZE,
     resource.RLIMIT_NPROC,
+    resource.RLIMIT_NOFILE,
 )
 
 
@@ -139,6 +143,7 @@ def set_limits(limits: Mapping[str, Any], hard_limits: Mapping[int, int], proces
         resource.RLIMIT_AS: (limits["memory_mb"] + _VIRTUAL_MB) * megabyte,
         resource.RLIMIT_DATA: (limits["memory_mb"] + _DATA_MB) * megabyte,
         resource.RLIMIT_FSIZE: limits["fsize_mb"] * megabyte,
+        resource.RLIMIT_NOFILE: _DESCRIPTORS,
     }
     if processes is not None:
         wanted[resource.RLIMIT_NPROC] = processes

@@ -82,18 +82,23 @@ def spawn(
     channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.Call], descriptors: tuple[int, ...]
 ) -> int | None:
     """Forks a box and tells the controller; its pid. None where that cannot be done, which the controller is told, too."""
+    pid = 0
     try:
         kernel.make(fresh)
         pid = os.fork() if handlers_matter else kernel.fork()
         if pid == 0:
             _become_box(calls)
         handle = os.pidfd_open(pid)
+        try:
+            channel.sendmsg([b"%d" % pid], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _ONE.pack(handle))])
+        finally:
+            os.close(handle)
     except OSError as error:
+        if pid:
+            reap(pid, 0)
         channel.send(f"failed {error}".encode())
         return None
     else:
-        channel.sendmsg([b"%d" % pid], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _ONE.pack(handle))])
-        os.close(handle)
         return pid
     finally:
         for descriptor in descriptors:

@@ -158,6 +158,29 @@ def test_shared_memory_of_the_host_cannot_be_removed(sandbox: Sandbox) -> None:
         assert libc.shmctl(segment, 0, None) == 0  # it was there still
 
 
+def test_descriptors_that_the_user_has_under_way_elsewhere_stop_no_box(sandbox: Sandbox) -> None:
+    """The kernel counts them for all processes of a user, and holds each that passes one to its own limit of open files."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for _ in range(3):
+            socket.send_fds(ours, [b"x"], [ours.fileno()] * 200)
+        assert call(sandbox, "def f(): return 1").value == 1
+
+
+def test_a_box_opens_no_more_files_than_it_may(sandbox: Sandbox) -> None:
+    source = """
+import os, resource
+def f():
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
+    except (OSError, ValueError):
+        return most, len([os.dup(0) for _ in range(250)])
+"""
+    result = call(sandbox, source)
+    assert result.value == ((256, 256), 250), result
+
+
 MESSES = {
     "deep folders": "import os\ndef f():\n    for _ in range(60):\n        os.mkdir('d'); os.chdir('d')",
     "folders that nobody can enter": "import os\ndef f():\n    for n in range(9): os.mkdir(str(n), 0)",
