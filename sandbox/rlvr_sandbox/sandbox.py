@@ -253,9 +253,15 @@ def shared_sandbox() -> Lender:
         if pid not in _shared:  # a forked child must not talk to its parent's zygotes
             _shared.clear()
             name = os.environ.get("RLVR_SANDBOX") or "auto"
-            _shared[pid] = sandbox = RemoteSandbox.from_environment() if name == "remote" else Sandbox(name)
-            atexit.register(sandbox.close)
+            _shared[pid] = RemoteSandbox.from_environment() if name == "remote" else Sandbox(name)
+            atexit.register(_close_shared)
         return _shared[pid]
+
+
+def _close_shared() -> None:
+    lender = _shared.get(os.getpid())  # none in a fork, which must not end its parent's zygotes
+    if lender is not None:
+        lender.close()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -177,7 +177,7 @@ def test_a_slow_endpoint_is_none_in_the_time_it_was_given(start: Start, step: st
     started = time.monotonic()
     score = judged(task(server, timeout_s=0.7, retries=5))
     assert (score.value, score.reason) == (None, "judge_unreachable")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 5  # six times 0.7 s, and the pauses between, would be more
 
 
 @pytest.mark.parametrize("step", [429, 500, 503, "cut", "junk"])

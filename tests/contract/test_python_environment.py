@@ -71,7 +71,7 @@ def test_more_rollouts_than_boxes_keep_their_names(monkeypatch: pytest.MonkeyPat
     for number, said in enumerate(asyncio.run(all_at_once())):
         assert said[2:] == [f"{10 * number + 2}\n"] * 2
     assert not sessions._idle
-    sessions._sandbox.close()
+    sessions.close()
 
 
 @pytest.mark.parametrize("backend", ["remote", "zygot"])
@@ -98,7 +98,7 @@ def test_waiting_for_a_box_and_running_again_are_not_the_calls_time(monkeypatch:
         return await asyncio.gather(*map(one, range(8)))
 
     assert asyncio.run(all_at_once()) == [(f"{number}\n", None) for number in range(8)]
-    sessions._sandbox.close()
+    sessions.close()
 
 
 def test_a_session_that_cannot_be_run_again_is_our_failure() -> None:

@@ -63,7 +63,7 @@ def test_the_rule_is_linear() -> None:
     import time
 
     pattern = re.compile(rule(TOPICS[0], 30))
-    started = time.perf_counter()
+    started = time.thread_time()
     for text in ("a" * 100_000, "a " * 50_000, " " * 100_000, "volcano " * 12_000):
         assert pattern.fullmatch(text) is None
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2

@@ -203,23 +203,22 @@ def test_rollouts_of_one_task_never_share_a_state() -> None:
 
 
 def test_a_call_that_hangs_is_answered_in_time_and_stops_nobody_else() -> None:
-    limits = EpisodeLimits(call_timeout_s=0.2)
+    limits = EpisodeLimits(call_timeout_s=0.5)
 
-    async def side_by_side() -> tuple[float, list[str], str]:
+    async def side_by_side() -> tuple[bool, list[str], str]:
         environments = Environments("hermes", limits)
         async with environments.episode(env_task()) as slow, environments.episode(env_task()) as quick:
             hanging = asyncio.create_task(slow.observe(turn(("hang", {}))))
-            begin = time.perf_counter()
             done = await quick.observe(turn(("add", {"name": "a"})))
-            seconds = time.perf_counter() - begin
+            waited = hanging.done()
             said = [(await hanging)[0], (await slow.observe(turn(("add", {"name": "a"}))))[0]]
             assert "arguments" not in said[1], "it was not run, so it must not be replayed"
-            return seconds, [message["content"] for message in said], done[0]["content"]
+            return waited, [message["content"] for message in said], done[0]["content"]
 
-    seconds, said, done = asyncio.run(side_by_side())
+    waited, said, done = asyncio.run(side_by_side())
     assert done == "1"
-    assert seconds < 0.15
-    assert said == ["error: hang ran longer than 0.2 s; no further call can be made"] * 2
+    assert not waited
+    assert said == ["error: hang ran longer than 0.5 s; no further call can be made"] * 2
 
 
 class Clocked(Counter):

@@ -9,6 +9,7 @@ write its own score) nor accept what is no answer (`tests/contract/test_task_sou
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import re
@@ -150,13 +151,17 @@ def _sandbox() -> Sandbox:
     with _lock:
         pid = os.getpid()
         if pid not in _shared:
-            import atexit
-
             _shared.clear()
             interpreter = Interpreter(site_packages=True, preload=("reasoning_gym",))
-            _shared[pid] = sandbox = Sandbox(os.environ.get("RLVR_SANDBOX") or "auto", interpreter=interpreter, zygotes=2)
-            atexit.register(sandbox.close)
+            _shared[pid] = Sandbox(os.environ.get("RLVR_SANDBOX") or "auto", interpreter=interpreter, zygotes=2)
+            atexit.register(_close_own)
         return _shared[pid]
+
+
+def _close_own() -> None:
+    sandbox = _shared.get(os.getpid())  # none in a fork, which must not end its parent's zygotes
+    if sandbox is not None:
+        sandbox.close()
 
 
 def _refused(reason: str, explanation: str, parsed: str | None = None) -> Score:

@@ -9,6 +9,7 @@ first.
 
 from __future__ import annotations
 
+import atexit
 import collections
 import contextlib
 import math
@@ -151,6 +152,14 @@ class Sessions:
             with self._changed:
                 self._changed.notify()
 
+    def close(self) -> None:
+        """Ends all boxes but those in use, which end with this process."""
+        with self._changed:
+            idle, self._idle = self._idle, collections.OrderedDict()
+        for stack, _ in idle.values():
+            stack.close()
+        self._sandbox.close()
+
     def _take(self, owner: object) -> tuple[contextlib.ExitStack, Box] | None:
         evicted: contextlib.ExitStack | None = None
         with self._changed:
@@ -176,10 +185,17 @@ _lock = threading.Lock()
 
 
 def _sessions() -> Sessions:
-    """This process's own, made at the first call."""
+    """This process's own, made at the first call and closed at its end."""
     with _lock:
         pid = os.getpid()
         if pid not in _shared:  # a forked child must not talk to its parent's boxes
             _shared.clear()
             _shared[pid] = Sessions(limit=4 * len(os.sched_getaffinity(0)))
+            atexit.register(_close_own)
         return _shared[pid]
+
+
+def _close_own() -> None:
+    sessions = _shared.get(os.getpid())  # none in a fork, which must not end its parent's
+    if sessions is not None:
+        sessions.close()
