@@ -16,6 +16,9 @@ from rlvr_sandbox.types import Limits
 _ZYGOTE_MB = 64
 _ZYGOTE_PROCESSES = 2
 _PREFIX = "rlvr-box-"
+_ASIDE = "rlvr-aside"
+_PASSES = 10
+"""Over the processes of a group, which may start others meanwhile."""
 _CONTROLLERS = ("memory", "pids", "cpuacct")
 _counter = itertools.count()
 
@@ -95,17 +98,53 @@ def make_group() -> Group | None:
 
 
 def _make_v2() -> Group:
-    folder = _own_folders()[""]
+    """Below the folder that this process is in, or beside it: but for the root, one with processes can have no limited folders below."""
+    own = _own_folders()[""]
+    for folder in (own, own.parent):
+        with contextlib.suppress(OSError, ValueError):
+            return _make_below(folder)
+    _step_aside(own)
+    return _make_below(own)
+
+
+def _make_below(folder: Path) -> Group:
+    if not (folder / "cgroup.subtree_control").exists():
+        raise ValueError("no control group, or not one that can be seen from here")
     _sweep(folder)
     with contextlib.suppress(OSError):
         (folder / "cgroup.subtree_control").write_text("+memory +pids")
     new = _new(folder)
-    if not (new / "memory.max").exists() or not (new / "pids.max").exists():
+    try:
+        if not (new / "memory.max").exists() or not (new / "pids.max").exists():
+            raise ValueError("controllers are not delegated")
+        if not os.access(folder / "cgroup.procs", os.W_OK):
+            raise ValueError("no process can be moved there")
+    except ValueError:
         new.rmdir()
-        raise ValueError("controllers are not delegated")
+        raise
     with contextlib.suppress(OSError):
         (new / "memory.swap.max").write_text("0")
     return Group(new, new)
+
+
+def _step_aside(folder: Path) -> None:
+    """Moves all processes of a container's own group, which has nothing beside it, to a folder below. Raises ValueError, and moves
+    none, where the group is anything else."""
+    delegated = (folder / "cgroup.controllers").read_text().split()
+    of_the_machine = not (folder / "cgroup.type").exists()
+    if of_the_machine or (folder.parent / "cgroup.procs").exists() or not {"memory", "pids"} <= {*delegated}:
+        raise ValueError("not a container's own group, or one without controllers")
+    aside = folder / _ASIDE
+    aside.mkdir(exist_ok=True)
+    for _ in range(_PASSES):
+        pids = (folder / "cgroup.procs").read_text().split()
+        if not pids:
+            return
+        for pid in pids:
+            if pid == "0":
+                raise ValueError("a process of the group is not to be seen from here")
+            with contextlib.suppress(ProcessLookupError):
+                (aside / "cgroup.procs").write_text(pid)
 
 
 def _make_v1() -> Group:
@@ -168,5 +207,5 @@ def _own_folders(pid: str = "self") -> dict[str, Path]:
             root, mounted = fields[3], Path(fields[4])
             below = os.path.relpath(own[name], root) if name in own else ""
             if below and not below.startswith(".."):
-                folders[name] = mounted / below
+                folders[name] = Path(os.path.normpath(mounted / below))
     return folders

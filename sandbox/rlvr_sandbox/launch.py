@@ -151,6 +151,7 @@ def _group_of(pid: int | None) -> Group | None:
             group.ran_out_of_memory()
             group.cpu_s()
         except (OSError, ValueError, IndexError):
+            group.close()
             return None
     return group
 
