@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import json
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
