@@ -107,7 +107,8 @@ def lasting_rlimits() -> dict[int, int]:
     """Sets what is the same for every box, in the zygote, and returns the bounds that it may not exceed itself."""
     hard = {name: _hard(name) for name in _PER_BOX}
     # The kernel lets nobody pass a descriptor while more than this are under way anywhere between processes of the user.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard[resource.RLIMIT_NOFILE],) * 2)
+    descriptors = min(hard[resource.RLIMIT_NOFILE], 2**20)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     lasting = {
         resource.RLIMIT_CORE: 1,  # 0 would still feed a core_pattern that is a pipe, on the host
         resource.RLIMIT_MEMLOCK: 0,
