@@ -87,6 +87,7 @@ def _serving(model: Path, arguments: tuple[str, ...], log: Path) -> Iterator[Vll
     environment = os.environ | {
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+        "OMP_NUM_THREADS": "1",  # more are put to sleep after every operation, and a token takes a second
         "VLLM_LOGGING_LEVEL": "INFO",
         "PYTHONWARNINGS": "ignore",  # its own affair
     }
