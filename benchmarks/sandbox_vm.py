@@ -185,6 +185,7 @@ def inside(scene: str, tests: list[str]) -> int:
             sys.executable,
             "-m",
             "pytest",
+            "-q",
             "-c",
             "pytest.ini",
             "--color=no",
