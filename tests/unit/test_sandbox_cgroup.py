@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rlvr_sandbox import cgroup
 from rlvr_sandbox.cgroup import Group
 from rlvr_sandbox.types import Limits
 
@@ -62,3 +63,27 @@ def test_each_kill_for_memory_is_told_once(folders: list[Path]) -> None:
     events.write_text(events.read_text().replace("oom_kill 0", "oom_kill 2"))
     assert [group.ran_out_of_memory(), group.ran_out_of_memory()] == [True, False]
     group.forget()
+
+
+OWN = {"cgroup.type": "domain\n", "cgroup.controllers": "cpu memory pids\n", "cgroup.procs": "1\n0\n"}
+"""Of a container's group, with a process that is not to be seen from inside."""
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"cgroup.type": None}, id="the machine's own"),
+        pytest.param({"../cgroup.procs": "1\n"}, id="one of several"),
+        pytest.param({"cgroup.controllers": "cpu\n"}, id="without the controllers"),
+        pytest.param({}, id="with a process from elsewhere"),
+    ],
+)
+def test_processes_are_moved_in_a_containers_own_group_only(tmp_path: Path, other: dict[str, str | None]) -> None:
+    folder = tmp_path / "groups" / "own"
+    folder.mkdir(parents=True)
+    for name, text in (OWN | other).items():
+        if text is not None:
+            (folder / name).write_text(text)
+    with pytest.raises(ValueError, match=r"not a container's own group|not to be seen"):
+        cgroup._step_aside(folder)
+    assert (folder / cgroup._ASIDE).exists() == (not other)
