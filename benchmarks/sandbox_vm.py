@@ -57,6 +57,8 @@ if [ ! -e /moved ]; then
 fi
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t cgroup2 cgroup /sys/fs/cgroup
 for folder in /tmp /dev/shm; do mkdir -p $folder; mount -t tmpfs tmpfs $folder; chmod 1777 $folder; done
+ln -s /proc/self/fd/0 /dev/stdin; ln -s /proc/self/fd/1 /dev/stdout; ln -s /proc/self/fd/2 /dev/stderr
+ln -s /proc/self/fd /dev/fd
 ip link set lo up
 echo 'root:x:0:0::/root:/bin/sh
 user:x:1000:1000::/tmp:/bin/sh' > /etc/passwd
@@ -167,6 +169,7 @@ def boot(machine: str, kernel: Path, image: Path) -> int:
 
 
 def inside(scene: str, tests: list[str]) -> int:
+    os.setsid()  # or processes belong to a group that has no number
     user = SCENES[scene]()
     if user:
         os.setgroups([])

@@ -20,7 +20,18 @@ WORK = "/tmp"  # noqa: S108 - of the box, never of the host
 _MULTIARCH = str(sysconfig.get_config_var("MULTIARCH") or "none")
 _LIBRARIES = (f"/usr/lib/{_MULTIARCH}", "/usr/lib/locale") if os.path.isdir(f"/usr/lib/{_MULTIARCH}") else ("/usr/lib",)
 """Debian and its kin keep shared libraries apart from whole applications, which are nobody's business."""
-_SYSTEM = ("/lib", "/lib64", *_LIBRARIES, "/usr/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime")
+_LOADERS = tuple(sorted(map(str, Path("/usr/lib").glob("ld-*.so*"))))
+"""What starts a program is named by its path, on aarch64 one that is in none of these folders."""
+_SYSTEM = (
+    "/lib",
+    "/lib64",
+    *_LIBRARIES,
+    *_LOADERS,
+    "/usr/lib64",
+    "/usr/share/zoneinfo",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+)
 _KEPT = "/kept"
 DEVICES = ("null", "zero", "full", "random", "urandom")
 _MOUNT_POINTS = ("/mnt", "/srv", "/media", "/run", "/sys")  # the tree is put together on one of these, seen by nobody else

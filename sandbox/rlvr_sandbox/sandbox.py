@@ -133,14 +133,21 @@ class Sandbox:
         """A box with a Python program in it, for several calls. Raises SandboxError where none can be made."""
         if program.language != "python":
             raise ValueError(f"a {program.language} program is run with run_now, or compile it first")
-        with self._places(1), self._box(program, stdin) as box:
+        with self._places(1), self._loan() as loan, _box(loan, program, stdin) as box:
             yield box
 
     @contextlib.contextmanager
     def open_pair(self, first: Program, second: Program) -> Generator[tuple[Box, Box]]:
         """Two boxes that know nothing of each other: a program, and the code that checks it."""
-        with self._places(2), self._box(first, b"") as one, self._box(second, b"") as other:
-            yield one, other
+        # Both zygotes first: to start one takes a while, and by then the clock of a box would run.
+        with (
+            self._places(2),
+            self._loan() as one,
+            self._loan() as other,
+            _box(other, second, b"") as later,
+            _box(one, first, b"") as box,
+        ):
+            yield box, later
 
     def walls(self) -> Walls:
         """What protects a box on this machine; starts and attacks a zygote where none runs yet."""
@@ -163,18 +170,12 @@ class Sandbox:
                 self._room.notify_all()
 
     @contextlib.contextmanager
-    def _box(self, program: Program, stdin: bytes) -> Generator[Box]:
-        zygote = self._take()
-        healthy = False
+    def _loan(self) -> Generator[_Loan]:
+        loan = _Loan(self._take())
         try:
-            with Box(zygote, program, stdin) as box:
-                try:
-                    yield box
-                finally:
-                    box.close()
-                    healthy = not box.lost
+            yield loan
         finally:
-            self._give_back(zygote, healthy)
+            self._give_back(loan.zygote, loan.healthy)
 
     def close(self) -> None:
         """Ends the zygotes that are not in use; those in use end when they are given back."""
@@ -225,6 +226,24 @@ class Sandbox:
                 return
             self.restarts += not healthy
         zygote.close()
+
+
+@dataclasses.dataclass(slots=True)
+class _Loan:
+    zygote: ZygoteProcess
+    healthy: bool = True
+    """Whether it can be lent again."""
+
+
+@contextlib.contextmanager
+def _box(loan: _Loan, program: Program, stdin: bytes) -> Generator[Box]:
+    loan.healthy = False
+    with Box(loan.zygote, program, stdin) as box:
+        try:
+            yield box
+        finally:
+            box.close()
+            loan.healthy = not box.lost
 
 
 def _prove(zygote: ZygoteProcess) -> None:

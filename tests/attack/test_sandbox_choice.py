@@ -50,6 +50,19 @@ def test_auto_never_takes_what_does_not_stand_the_self_test(monkeypatch: pytest.
         sandbox.run_now(ONE)
 
 
+def test_starting_what_the_second_box_needs_is_not_the_first_ones_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(interpreter: Interpreter) -> Launched:
+        time.sleep(1.0)
+        return start_zygote(interpreter)
+
+    monkeypatch.setattr(sandbox_module, "_LAUNCHERS", {"zygote": (slowly,)})
+    check = Program(source="def check(candidate): assert candidate() == 1", mode="check", entry_point="f")
+    hasty = dataclasses.replace(ONE, limits=Limits(wall_s=0.9))
+    with Sandbox("zygote") as sandbox, sandbox.open_pair(hasty, check) as (box, checker):
+        assert checker.next_message() == ("call", 1, (), {})
+        assert box.call().value == 1
+
+
 def test_a_report_of_every_backend_says_what_holds_or_why_not() -> None:
     reports = {report.name: report for report in probe()}
     assert tuple(reports) == sandbox_module.SAFE_BACKENDS
