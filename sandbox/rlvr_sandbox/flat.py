@@ -28,6 +28,8 @@ from typing import Any
 from rlvr_sandbox import confine, kernel, landlock, rootfs, seccomp, seccomp_flat, serving, watch
 from rlvr_sandbox.frames import CONTROL, ENDING
 
+_TRUNCATE = 3
+"""From this version on Landlock keeps a box from emptying files that everybody may write."""
 _SIGNAL_SCOPE = 6
 """From this version on Landlock keeps a box from signalling processes outside."""
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
@@ -90,11 +92,8 @@ def _walled(settings: dict[str, Any]) -> Ground:
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
     abi, root, contained = landlock.version(), os.geteuid() == 0, os.getpid() == 1
-    # As another user a box is kept from our processes by its uid, and PID 1 takes no signals from its own namespace.
-    if not abi and not contained:
-        raise OSError("this kernel has no Landlock, which keeps boxes from the files of this machine; use another backend")
-    if abi < _SIGNAL_SCOPE and not root and not contained:
-        raise OSError(f"Landlock here is version {abi}; before 6 (Linux 6.12) boxes could signal processes of their user")
+    if not contained:
+        check_version(abi, root=root)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # or a box of the same user could open our memory
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     tree = rootfs.interpreter_tree(site_packages=settings["site_packages"], extra=settings["read_only"])
@@ -109,6 +108,20 @@ def _walled(settings: dict[str, Any]) -> Ground:
     if uid is not None:
         os.chown(folders[0], uid, uid)
     return Ground(True, folders, contained, uid, readable, listed, abi, hard)
+
+
+def check_version(abi: int, *, root: bool) -> None:
+    """Raises OSError where Landlock is too old to keep boxes from this machine; in a container there is nothing to keep them from."""
+    if not abi:
+        raise OSError("this kernel has no Landlock, which keeps boxes from the files of this machine; use another backend")
+    if abi < _TRUNCATE:
+        raise OSError(
+            f"Landlock here is version {abi}; before {_TRUNCATE} (Linux 6.2) boxes could empty files that all may write"
+        )
+    if abi < _SIGNAL_SCOPE and not root:  # boxes of root are another user's
+        raise OSError(
+            f"Landlock here is version {abi}; before {_SIGNAL_SCOPE} (Linux 6.12) boxes could signal processes of their user"
+        )
 
 
 def _check_readable(uid: int) -> None:

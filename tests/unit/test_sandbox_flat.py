@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rlvr_sandbox import rootfs, seccomp_flat, watch
+from rlvr_sandbox import flat, rootfs, seccomp_flat, watch
 from rlvr_sandbox.rootfs import Tree
 
 ALLOW, EPERM, PRETEND, ENOSYS, KILL = 0x7FFF0000, 0x00050001, 0x00050000, 0x00050026, 0x80000000
@@ -105,3 +105,17 @@ def test_what_cannot_be_mounted_over_is_left_out(tmp_path: Path) -> None:
     readable, listed = rootfs.visible(tree)
     assert set(readable) == {str(library / "json"), str(library / "os.py"), os.path.realpath("/etc/ld.so.cache")}
     assert listed == (str(library),)
+
+
+@pytest.mark.parametrize(
+    ("abi", "root", "said"),
+    [(0, True, "no Landlock"), (2, True, "could empty files"), (2, False, "could empty files"), (5, False, "could signal")],
+)
+def test_a_landlock_that_leaves_something_open_is_refused(abi: int, root: bool, said: str) -> None:
+    with pytest.raises(OSError, match=said):
+        flat.check_version(abi, root=root)
+
+
+def test_a_landlock_that_is_enough_is_taken() -> None:
+    flat.check_version(3, root=True)
+    flat.check_version(6, root=False)
