@@ -73,7 +73,8 @@ def test_the_preference_stage_starts_from_what_sft_taught(straight: Path) -> Non
     assert 0 < max(float((after_one[k] - after_sft[k]).abs().max()) for k in after_sft) < 0.02
 
 
-@pytest.mark.parametrize(("how", "at"), [(signal.SIGINT, "preference-000001"), (signal.SIGKILL, "preference-000003")])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("at", ["preference-000001", "preference-000003"])
 def test_a_cut_off_run_ends_like_the_straight_one(recipe: Path, straight: Path, how: signal.Signals, at: str) -> None:
     name = f"cut-{how.name}-{at}"
     run = recipe.parent / "runs" / name
