@@ -108,20 +108,15 @@ def _make_v2() -> Group:
 
 
 def _make_below(folder: Path) -> Group:
-    if not (folder / "cgroup.subtree_control").exists():
-        raise ValueError("no control group, or not one that can be seen from here")
+    if not (folder / "cgroup.subtree_control").exists() or not os.access(folder / "cgroup.procs", os.W_OK):
+        raise ValueError("no control group that can be seen from here, or one that no process can be moved below")
     _sweep(folder)
     with contextlib.suppress(OSError):
         (folder / "cgroup.subtree_control").write_text("+memory +pids")
     new = _new(folder)
-    try:
-        if not (new / "memory.max").exists() or not (new / "pids.max").exists():
-            raise ValueError("controllers are not delegated")
-        if not os.access(folder / "cgroup.procs", os.W_OK):
-            raise ValueError("no process can be moved there")
-    except ValueError:
+    if not (new / "memory.max").exists() or not (new / "pids.max").exists():
         new.rmdir()
-        raise
+        raise ValueError("controllers are not delegated")
     with contextlib.suppress(OSError):
         (new / "memory.swap.max").write_text("0")
     return Group(new, new)

@@ -12,8 +12,9 @@ import contextlib
 import dataclasses
 import os
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from types import TracebackType
+from typing import Protocol
 
 from rlvr_sandbox import languages
 from rlvr_sandbox.box import Box
@@ -257,8 +258,24 @@ def _prove(zygote: ZygoteProcess) -> None:
         raise
 
 
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+def close_at_exit(shared: Mapping[int, Closable]) -> None:
+    """Closes what this process has in there, under its pid, when it ends: nothing in a fork, which must not end its parent's."""
+
+    def close() -> None:
+        own = shared.get(os.getpid())
+        if own is not None:
+            own.close()
+
+    atexit.register(close)
+
+
 _shared: dict[int, Lender] = {}
 _shared_lock = threading.Lock()
+close_at_exit(_shared)
 
 
 def shared_sandbox() -> Lender:
@@ -273,14 +290,7 @@ def shared_sandbox() -> Lender:
             _shared.clear()
             name = os.environ.get("RLVR_SANDBOX") or "auto"
             _shared[pid] = RemoteSandbox.from_environment() if name == "remote" else Sandbox(name)
-            atexit.register(_close_shared)
         return _shared[pid]
-
-
-def _close_shared() -> None:
-    lender = _shared.get(os.getpid())  # none in a fork, which must not end its parent's zygotes
-    if lender is not None:
-        lender.close()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,6 @@ write its own score) nor accept what is no answer (`tests/contract/test_task_sou
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import re
@@ -18,6 +17,7 @@ from typing import Any, cast
 
 from rlvr_sandbox import Limits, Outcome, Program, Sandbox, SandboxError
 from rlvr_sandbox.launch import Interpreter
+from rlvr_sandbox.sandbox import close_at_exit
 from rlvr_verifiers.arguments import ArgumentReader, clip
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.response import final_text
@@ -144,6 +144,7 @@ def _scored(name: str, answer: str, entry: dict[str, Any]) -> Outcome:
 
 _shared: dict[int, Sandbox] = {}
 _lock = threading.Lock()
+close_at_exit(_shared)
 
 
 def _sandbox() -> Sandbox:
@@ -154,14 +155,7 @@ def _sandbox() -> Sandbox:
             _shared.clear()
             interpreter = Interpreter(site_packages=True, preload=("reasoning_gym",))
             _shared[pid] = Sandbox(os.environ.get("RLVR_SANDBOX") or "auto", interpreter=interpreter, zygotes=2)
-            atexit.register(_close_own)
         return _shared[pid]
-
-
-def _close_own() -> None:
-    sandbox = _shared.get(os.getpid())  # none in a fork, which must not end its parent's zygotes
-    if sandbox is not None:
-        sandbox.close()
 
 
 def _refused(reason: str, explanation: str, parsed: str | None = None) -> Score:

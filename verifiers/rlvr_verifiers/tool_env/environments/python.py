@@ -9,7 +9,6 @@ first.
 
 from __future__ import annotations
 
-import atexit
 import collections
 import contextlib
 import math
@@ -18,6 +17,7 @@ import threading
 from collections.abc import Generator
 
 from rlvr_sandbox import Box, Limits, Program, Sandbox, SandboxError
+from rlvr_sandbox.sandbox import close_at_exit
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.tool_env.tools import ToolError, tool
 from rlvr_verifiers.types import Task
@@ -182,6 +182,7 @@ class Sessions:
 
 _shared: dict[int, Sessions] = {}
 _lock = threading.Lock()
+close_at_exit(_shared)
 
 
 def _sessions() -> Sessions:
@@ -191,11 +192,4 @@ def _sessions() -> Sessions:
         if pid not in _shared:  # a forked child must not talk to its parent's boxes
             _shared.clear()
             _shared[pid] = Sessions(limit=4 * len(os.sched_getaffinity(0)))
-            atexit.register(_close_own)
         return _shared[pid]
-
-
-def _close_own() -> None:
-    sessions = _shared.get(os.getpid())  # none in a fork, which must not end its parent's
-    if sessions is not None:
-        sessions.close()
