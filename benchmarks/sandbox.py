@@ -51,6 +51,10 @@ class Problem:
     group: str = ""
     """What it is reported with; empty: by itself."""
 
+    @property
+    def reported_as(self) -> str:
+        return self.group or self.entry_point
+
     def as_file(self) -> str:
         checks = "".join(f"assert {self.entry_point}(*{args!r}) == {expected!r}\n" for args, expected in self.cases)
         return f"{self.source}\n{checks}"
@@ -195,7 +199,7 @@ def measure(
             "least": [forking.pid],
             **{way: warm(sandbox) for way, sandbox in sandboxes.items()},
         }
-        runs = {way: {problem.group or problem.entry_point: _Runs() for problem in problems} for way in families}
+        runs = {way: {problem.reported_as: _Runs() for problem in problems} for way in families}
         for number in range(rounds // turn):
             problem = problems[number % len(problems)]
             ways: dict[str, Callable[[], None]] = {
@@ -206,7 +210,7 @@ def measure(
             if problem in PROBLEMS:
                 ways["8 cases"] = partial(eight_cases, sandboxes["8 cases"])
             for name, way in ways.items():
-                runs[name][problem.group or problem.entry_point].take_turn(way, turn, families[name])
+                runs[name][problem.reported_as].take_turn(way, turn, families[name])
     elsewhere = [name for name, pids in families.items() if not pids and name != "bare"]
     return {
         name: {

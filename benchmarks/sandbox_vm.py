@@ -11,7 +11,7 @@ network and no disk. `--scene` is who runs the tests and in which control group 
     shell       an ordinary user to whom nothing is delegated, as after a login by ssh
     container   root in a cgroup namespace of its own, as in a privileged container
 
-Needs qemu-system-x86 or qemu-system-arm, mmdebstrap and cpio. Emulation is 20 to 40 times slower than the machine it runs on.
+Needs qemu-system-x86 or qemu-system-arm, mmdebstrap and cpio. Emulation is far slower than the machine it runs on.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ ln -s /proc/self/fd /dev/fd
 ip link set lo up
 echo 'root:x:0:0::/root:/bin/sh
 user:x:1000:1000::/tmp:/bin/sh' > /etc/passwd
-cd /work
-export PYTHONPATH=/work:/work/site:/work/sandbox:/work/verifiers PYTHONDONTWRITEBYTECODE=1
+cd /project
+export PYTHONPATH=$PWD:$PWD/site:$PWD/sandbox:$PWD/verifiers PYTHONDONTWRITEBYTECODE=1
 python3 benchmarks/sandbox_vm.py --inside orders.json
 echo "ended with status $?"
 poweroff -f
@@ -117,7 +117,7 @@ def prepare(root: Path, machine: str, suite: str, scene: str, tests: list[str]) 
     kernel = root.with_suffix(".kernel")
     shutil.move(vmlinuz, kernel)
     shutil.rmtree(root / "boot")
-    work = root / "work"
+    project = root / "project"
     files = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "sandbox", "verifiers", "tests", "benchmarks"],
         cwd=ROOT,
@@ -126,15 +126,15 @@ def prepare(root: Path, machine: str, suite: str, scene: str, tests: list[str]) 
         text=True,
     ).stdout.splitlines()
     for file in files:
-        (work / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / file, work / file)
+        (project / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, project / file)
     site = Path(sys.prefix, "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
     for name in PURE:
         copy = shutil.copytree if (site / name).is_dir() else shutil.copy
-        (work / "site").mkdir(exist_ok=True)
-        copy(site / name, work / "site" / name)
-    (work / "pytest.ini").write_text(SETTINGS)
-    (work / "orders.json").write_text(json.dumps({"scene": scene, "tests": tests}))
+        (project / "site").mkdir(exist_ok=True)
+        copy(site / name, project / "site" / name)
+    (project / "pytest.ini").write_text(SETTINGS)
+    (project / "orders.json").write_text(json.dumps({"scene": scene, "tests": tests}))
     (root / "init").write_text(INIT)
     (root / "init").chmod(0o755)
     return kernel
