@@ -6,7 +6,6 @@ until then is ours. Afterwards nothing it does, or stops doing, is a `SandboxErr
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import signal
@@ -28,7 +27,12 @@ SETUP_S = 20.0
 """A box is made in milliseconds; this is for a machine that is being suspended or swaps."""
 _AHEAD = 16
 """Inputs that may be on their way into a box. They are no secrets: expected values are."""
+_BATCH_BYTES = 1 << 16
+"""Inputs are sent together up to about this size."""
 _SHOWN = 300
+
+
+_OK = Outcome(status="ok")
 
 
 class Box:
@@ -44,7 +48,7 @@ class Box:
         self._process = spawner.spawn(program.limits, piped=self._piped)
         self._streams = Streams(self._process, program.limits, stdin)
         self._calls = 0
-        self._loaded = False
+        self._loaded: Outcome | None = None
         self._started = self._ended = 0.0
         self._deadline = 0.0
         self._over: Outcome | None = None
@@ -66,35 +70,45 @@ class Box:
     # -- what a caller does -----------------------------------------------------------------------------------------------
 
     def load(self) -> Outcome:
-        """Waits until the source has been executed. Calling it is optional."""
-        if not self._loaded and self._over is None:
-            self._loaded = True
+        """Waits until the source has been executed, and says how that went, later, too. Calling it is optional."""
+        if self._loaded is None:
             message = self._message(self._deadline)
             if message is not None and message != ("loaded", 0):
                 self._over = self._failure(message, 0)
-        return self._over or Outcome(status="ok")
+            self._loaded = self.outcome
+        return self._loaded
 
     def call(self, args: tuple[Value, ...] = (), kwargs: Mapping[str, Value] | None = None) -> Outcome:
         """One call of the entry point; the value it returns. Raises CodecError where an argument is no plain value."""
-        return self._answer(self._ask(args, kwargs or {}))
+        self._send(self._asking(args, kwargs or {}))
+        return self._answer(self._calls)
 
     def calls(self, calls: Iterable[Call]) -> Iterator[Outcome]:
         """The outcome of each call, in order, and quicker than one `call` after the other: inputs are sent before earlier answers
         are there, so that the box need not wait. Stop iterating to stop; close the box then, since calls are under way."""
-        todo, waiting = iter(calls), collections.deque[int]()
+        todo, answered = iter(calls), self._calls
         while True:
-            while len(waiting) < _AHEAD and self._streams.clear and (call := next(todo, None)) is not None:
-                waiting.append(self._ask(call.args, call.kwargs))
-            if not waiting:
+            asking = bytearray()
+            while self._calls - answered < _AHEAD and self._streams.clear and len(asking) < _BATCH_BYTES:
+                call = next(todo, None)
+                if call is None:
+                    break
+                asking += self._asking(call.args, call.kwargs)
+            self._send(asking)
+            if answered == self._calls:
                 return
-            yield self._answer(waiting.popleft())
+            answered += 1
+            yield self._answer(answered)
 
-    def _ask(self, args: tuple[Value, ...], kwargs: Mapping[str, Value]) -> int:
+    def _asking(self, args: tuple[Value, ...], kwargs: Mapping[str, Value]) -> bytes:
+        """The message of the next call."""
         message = pack("call", self._calls + 1, tuple(args), dict(kwargs))
         self._calls += 1
-        if self._over is None:
-            self._streams.send(message)
-        return self._calls
+        return message
+
+    def _send(self, messages: bytes | bytearray) -> None:
+        if messages and self._over is None:
+            self._streams.send(messages)
 
     def _answer(self, number: int) -> Outcome:
         loaded = self.load()
@@ -126,7 +140,7 @@ class Box:
     @property
     def outcome(self) -> Outcome:
         """Why the box is over; ok while it is not."""
-        return self._over or Outcome(status="ok")
+        return self._over or _OK
 
     def wait(self) -> Result:
         """`stdio`: feeds the input, collects the output until the program ends, and says how it ended."""
@@ -206,7 +220,10 @@ class Box:
             return None
         streams = self._streams
         try:
-            wake = "done" if streams.inbox.whole() else streams.pump(until, streams.inbox.whole)
+            message = streams.inbox.next()
+            if message is not None:
+                return message
+            wake = streams.pump(until, streams.inbox.whole)
             if wake == "done":
                 return streams.inbox.next()
         except CodecError as error:

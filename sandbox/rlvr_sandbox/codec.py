@@ -23,6 +23,8 @@ MAX_SAME_HASH = 100
 
 _U32 = struct.Struct(">I")
 _F64 = struct.Struct(">d")
+_HEAD = struct.Struct(">cI")
+_DOUBLE = struct.Struct(">cd")
 
 
 class CodecError(ValueError):
@@ -33,6 +35,8 @@ def encode(value: object, max_bytes: int = MAX_BYTES) -> bytes:
     """Raises CodecError where a part is no plain value, too deep (cycles included), or the whole is too long."""
     out = bytearray()
     _put(value, out, 0, max_bytes)
+    if len(out) > max_bytes:
+        raise _too_long(max_bytes)
     return bytes(out)
 
 
@@ -46,21 +50,21 @@ def decode(data: bytes, max_bytes: int = MAX_BYTES) -> Any:
     return value
 
 
-def _put(value: Any, out: bytearray, depth: int, room: int) -> None:
-    if depth > MAX_DEPTH:
-        raise CodecError(f"nested deeper than {MAX_DEPTH}")
-    kind = cast("type[Any]", type(value))
-    writer = _WRITERS.get(kind)
-    if writer is None:
-        for base in kind.__mro__:
-            writer = _WRITERS.get(base)
-            if writer is not None:
-                break
-        else:
-            raise CodecError(f"a {kind.__name__[:80]} is not a plain value")
-    writer(value, out, depth, room)
-    if len(out) > room:
-        raise CodecError(f"over the limit of {room} bytes")
+_Writer = Callable[[Any, bytearray, int, int], None]
+"""Of one type: value, where to, how deep it lies, bytes that there may be in all."""
+
+
+def _put(value: object, out: bytearray, depth: int, room: int) -> None:
+    kind = type(value)
+    (_WRITERS.get(kind) or _writer_of(kind))(value, out, depth, room)
+
+
+def _writer_of(kind: type[object]) -> _Writer:
+    """Of a subclass: that of what it is made of."""
+    for base in kind.__mro__:
+        if base in _WRITERS:
+            return _WRITERS[base]
+    raise CodecError(f"a {kind.__name__[:80]} is not a plain value")
 
 
 def _put_none(_: object, out: bytearray, _depth: int, _room: int) -> None:
@@ -74,12 +78,13 @@ def _put_bool(value: bool, out: bytearray, _depth: int, _room: int) -> None:
 def _put_int(value: int, out: bytearray, _depth: int, room: int) -> None:
     size = (int.bit_length(value) + 8) // 8
     if size > room:
-        raise CodecError(f"over the limit of {room} bytes")
-    _body(b"i", int.to_bytes(value, size, "big", signed=True), out)
+        raise _too_long(room)
+    out += _HEAD.pack(b"i", size)
+    out += int.to_bytes(value, size, "big", signed=True)
 
 
 def _put_float(value: float, out: bytearray, _depth: int, _room: int) -> None:
-    out += b"f" + _F64.pack(float.__float__(value))
+    out += _DOUBLE.pack(b"f", float.__float__(value))
 
 
 def _put_complex(value: complex, out: bytearray, _depth: int, _room: int) -> None:
@@ -88,43 +93,64 @@ def _put_complex(value: complex, out: bytearray, _depth: int, _room: int) -> Non
 
 
 def _put_str(value: str, out: bytearray, _depth: int, room: int) -> None:
-    if str.__len__(value) > room:
-        raise CodecError(f"over the limit of {room} bytes")
-    _body(b"s", str.encode(value, "utf-8", "surrogatepass"), out)
+    if str.__len__(value) > room - len(out):
+        raise _too_long(room)
+    body = str.encode(value, "utf-8", "surrogatepass")
+    out += _HEAD.pack(b"s", len(body))
+    out += body
 
 
 def _put_bytes(value: bytes, out: bytearray, _depth: int, room: int) -> None:
-    if bytes.__len__(value) > room:
-        raise CodecError(f"over the limit of {room} bytes")
-    _body(b"b", bytes.__getitem__(value, slice(None)), out)
+    if bytes.__len__(value) > room - len(out):
+        raise _too_long(room)
+    body = bytes.__getitem__(value, slice(None))
+    out += _HEAD.pack(b"b", len(body))
+    out += body
 
 
-def _body(tag: bytes, body: bytes, out: bytearray) -> None:
-    out += tag + _U32.pack(len(body)) + body
-
-
-def _sequence(tag: bytes, base: type) -> Callable[[Any, bytearray, int, int], None]:
+def _sequence(tag: bytes, base: type) -> _Writer:
     length, items = cast(Any, base).__len__, cast(Any, base).__iter__
 
     def put(value: Any, out: bytearray, depth: int, room: int) -> None:
-        if length(value) > MAX_ITEMS:
-            raise CodecError(f"more than {MAX_ITEMS} items")
-        out += tag + _U32.pack(length(value))
+        count = length(value)
+        _open(tag, count, out, depth)
+        item: object
         for item in items(value):
-            _put(item, out, depth + 1, room)
+            kind = type(item)
+            (_WRITERS.get(kind) or _writer_of(kind))(item, out, depth + 1, room)  # `_put`, without the price of a call
+        if len(out) > room:
+            raise _too_long(room)
 
     return put
 
 
 def _put_dict(value: dict[Any, Any], out: bytearray, depth: int, room: int) -> None:
     plain = cast(Any, dict)  # the program's own methods are not asked
-    out += b"d" + _U32.pack(plain.__len__(value))
+    _open(b"d", plain.__len__(value), out, depth)
     for key, item in plain.items(value):
         _put(key, out, depth + 1, room)
         _put(item, out, depth + 1, room)
+    if len(out) > room:
+        raise _too_long(room)
 
 
-_WRITERS: dict[type, Callable[[Any, bytearray, int, int], None]] = {
+def _open(tag: bytes, count: int, out: bytearray, depth: int) -> None:
+    if count > MAX_ITEMS:
+        raise CodecError(f"more than {MAX_ITEMS} items")
+    if count and depth >= MAX_DEPTH:
+        raise _too_deep()
+    out += _HEAD.pack(tag, count)
+
+
+def _too_long(room: int) -> CodecError:
+    return CodecError(f"over the limit of {room} bytes")
+
+
+def _too_deep() -> CodecError:
+    return CodecError(f"nested deeper than {MAX_DEPTH}")
+
+
+_WRITERS: dict[type, _Writer] = {
     type(None): _put_none,
     bool: _put_bool,
     int: _put_int,
@@ -140,85 +166,94 @@ _WRITERS: dict[type, Callable[[Any, bytearray, int, int], None]] = {
 }
 
 
+_Reader = Callable[[bytes, int, int, list[int]], tuple[Any, int]]
+"""Of one tag: data, where the body begins, how deep, how many more items there may be; the value and where it ends."""
+
+
 def _get(data: bytes, at: int, depth: int, room: list[int]) -> tuple[Any, int]:
     """The value that starts at `at`, and where it ends. `room` holds how many more items there may be."""
-    if depth > MAX_DEPTH:
-        raise CodecError(f"nested deeper than {MAX_DEPTH}")
     if at >= len(data):
-        raise CodecError("cut short")
-    tag = data[at]
-    at += 1
-    if tag in _CONSTANTS:
-        return _CONSTANTS[tag], at
-    if tag == _FLOAT:
-        return _float(data, at), at + 8
-    if tag == _COMPLEX:
-        return complex(_float(data, at), _float(data, at + 8)), at + 16
-    if tag not in _COUNTED:
-        raise CodecError(f"unknown tag {bytes([tag])!r}")
-    if len(data) - at < 4:
-        raise CodecError("cut short")
-    (count,) = _U32.unpack_from(data, at)
-    at += 4
-    if tag == _DICT:
-        return _dict(data, at, count, depth, room)
+        raise _cut_short()
+    read = _READERS.get(data[at])
+    if read is None:
+        raise CodecError(f"unknown tag {data[at : at + 1]!r}")
+    return read(data, at + 1, depth, room)
+
+
+def _constant(value: bool | None) -> _Reader:
+    def get(_data: bytes, at: int, _depth: int, _room: list[int]) -> tuple[Any, int]:
+        return value, at
+
+    return get
+
+
+def _get_int(data: bytes, at: int, _depth: int, _room: list[int]) -> tuple[int, int]:
+    body, at = _body(data, at)
+    value = int.from_bytes(body, "big", signed=True)
+    if len(body) != (value.bit_length() + 8) // 8:
+        raise CodecError("a padded integer")
+    return value, at
+
+
+def _get_float(data: bytes, at: int, _depth: int, _room: list[int]) -> tuple[float, int]:
+    return _float(data, at), at + 8
+
+
+def _get_complex(data: bytes, at: int, _depth: int, _room: list[int]) -> tuple[complex, int]:
+    return complex(_float(data, at), _float(data, at + 8)), at + 16
+
+
+def _get_str(data: bytes, at: int, _depth: int, _room: list[int]) -> tuple[str, int]:
+    body, at = _body(data, at)
+    try:
+        return body.decode("utf-8", "surrogatepass"), at
+    except UnicodeDecodeError as error:
+        raise CodecError("text that is not UTF-8") from error
+
+
+def _get_bytes(data: bytes, at: int, _depth: int, _room: list[int]) -> tuple[bytes, int]:
+    return _body(data, at)
+
+
+def _get_list(data: bytes, at: int, depth: int, room: list[int]) -> tuple[list[Any], int]:
+    count, at = _count(data, at)
     if count > len(data) - at:  # an item has a byte at least: no list is allocated for items that cannot be there
-        raise CodecError("cut short")
-    if tag in _BODIES:
-        return _BODIES[tag](data[at : at + count]), at + count
+        raise _cut_short()
+    if count and depth >= MAX_DEPTH:
+        raise _too_deep()
     _take(room, count)
     items: list[Any] = []
     for _ in range(count):
         item, at = _get(data, at, depth + 1, room)
         items.append(item)
-    if tag == _LIST:
-        return items, at
-    if tag == _TUPLE:
-        return tuple(items), at
+    return items, at
+
+
+def _get_tuple(data: bytes, at: int, depth: int, room: list[int]) -> tuple[tuple[Any, ...], int]:
+    items, at = _get_list(data, at, depth, room)
+    return tuple(items), at
+
+
+def _get_set(data: bytes, at: int, depth: int, room: list[int]) -> tuple[set[Any], int]:
+    items, at = _get_list(data, at, depth, room)
     _refuse_collisions(items)
-    whole = set(items) if tag == _SET else frozenset(items)
-    if len(whole) != count:
+    whole = set(items)
+    if len(whole) != len(items):
         raise CodecError("a set with the same element twice")
     return whole, at
 
 
-_CONSTANTS: dict[int, bool | None] = {ord("N"): None, ord("T"): True, ord("F"): False}
-_FLOAT, _COMPLEX, _LIST, _TUPLE, _SET, _DICT = b"fcltSd"
-_COUNTED = frozenset(b"isbltSZd")
+def _get_frozenset(data: bytes, at: int, depth: int, room: list[int]) -> tuple[frozenset[Any], int]:
+    whole, at = _get_set(data, at, depth, room)
+    return frozenset(whole), at
 
 
-def _float(data: bytes, at: int) -> float:
-    if len(data) - at < _F64.size:
-        raise CodecError("cut short")
-    return _F64.unpack_from(data, at)[0]
-
-
-def _text(body: bytes) -> str:
-    try:
-        return body.decode("utf-8", "surrogatepass")
-    except UnicodeDecodeError as error:
-        raise CodecError("text that is not UTF-8") from error
-
-
-def _integer(body: bytes) -> int:
-    value = int.from_bytes(body, "big", signed=True)
-    if len(body) != (value.bit_length() + 8) // 8:
-        raise CodecError("a padded integer")
-    return value
-
-
-_BODIES: dict[int, Callable[[bytes], Any]] = {ord("s"): _text, ord("i"): _integer, ord("b"): bytes}
-
-
-def _take(room: list[int], count: int) -> None:
-    room[0] -= count
-    if room[0] < 0:
-        raise CodecError(f"more than {MAX_ITEMS} items")
-
-
-def _dict(data: bytes, at: int, count: int, depth: int, room: list[int]) -> tuple[Any, int]:
+def _get_dict(data: bytes, at: int, depth: int, room: list[int]) -> tuple[dict[Any, Any], int]:
+    count, at = _count(data, at)
     if count > (len(data) - at) // 2:
-        raise CodecError("cut short")
+        raise _cut_short()
+    if count and depth >= MAX_DEPTH:
+        raise _too_deep()
     _take(room, 2 * count)
     keys: list[Any] = []
     values: list[Any] = []
@@ -232,6 +267,52 @@ def _dict(data: bytes, at: int, count: int, depth: int, room: list[int]) -> tupl
     if len(whole) != count:
         raise CodecError("a dict with the same key twice")
     return whole, at
+
+
+_READERS: dict[int, _Reader] = {
+    ord("N"): _constant(None),
+    ord("T"): _constant(True),
+    ord("F"): _constant(False),
+    ord("i"): _get_int,
+    ord("f"): _get_float,
+    ord("c"): _get_complex,
+    ord("s"): _get_str,
+    ord("b"): _get_bytes,
+    ord("l"): _get_list,
+    ord("t"): _get_tuple,
+    ord("S"): _get_set,
+    ord("Z"): _get_frozenset,
+    ord("d"): _get_dict,
+}
+
+
+def _count(data: bytes, at: int) -> tuple[int, int]:
+    if len(data) - at < _U32.size:
+        raise _cut_short()
+    return _U32.unpack_from(data, at)[0], at + _U32.size
+
+
+def _body(data: bytes, at: int) -> tuple[bytes, int]:
+    count, at = _count(data, at)
+    if count > len(data) - at:
+        raise _cut_short()
+    return data[at : at + count], at + count
+
+
+def _float(data: bytes, at: int) -> float:
+    if len(data) - at < _F64.size:
+        raise _cut_short()
+    return _F64.unpack_from(data, at)[0]
+
+
+def _cut_short() -> CodecError:
+    return CodecError("cut short")
+
+
+def _take(room: list[int], count: int) -> None:
+    room[0] -= count
+    if room[0] < 0:
+        raise CodecError(f"more than {MAX_ITEMS} items")
 
 
 def _refuse_collisions(keys: list[Any]) -> None:

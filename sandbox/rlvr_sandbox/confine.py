@@ -7,18 +7,16 @@ costs. Every step raises OSError, and a process that was not confined completely
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import resource
 import struct
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlvr_sandbox import kernel, landlock
-from rlvr_sandbox.frames import CONTROL, READY
+from rlvr_sandbox.line import CONTROL, READY
 from rlvr_sandbox.rootfs import BOX_UID, WORK
 
 _VIRTUAL_MB = 1024
@@ -28,8 +26,7 @@ _STACK_MB = 64
 _DESCRIPTORS = 256
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Confinement:
+class Confinement(NamedTuple):
     """What the zygote found this machine to allow."""
 
     proc: bool
@@ -89,7 +86,7 @@ def _mounts(confinement: Confinement, limits: Mapping[str, Any]) -> list[kernel.
 
 def _links(links: Mapping[str, str]) -> list[kernel.Call]:
     """Each makes a file or a folder."""
-    above = {str(folder) for path in links for folder in Path(path).parents if WORK in map(str, folder.parents)}
+    above = {path[:end] for path in links for end in range(len(WORK) + 1, len(path)) if path[end] == "/"}
     folders = [kernel.Call("mkdirat", kernel.AT_FDCWD, folder, 0o755) for folder in sorted(above, key=len)]
     return [*folders, *(kernel.Call("symlinkat", place, kernel.AT_FDCWD, path) for path, place in links.items())]
 

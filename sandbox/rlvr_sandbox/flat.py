@@ -10,23 +10,20 @@ The same loop serves the backend that has no walls at all.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
-import dataclasses
-import json
 import os
 import resource
 import select
 import signal
-import socket
 import struct
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlvr_sandbox import confine, kernel, landlock, rootfs, seccomp, seccomp_flat, serving, watch
-from rlvr_sandbox.frames import CONTROL, ENDING
+from rlvr_sandbox.codec import encode
+from rlvr_sandbox.line import CONTROL, DESCRIPTORS, ENDING, told
 
 _TRUNCATE = 3
 """From this version on Landlock keeps a box from emptying files that everybody may write."""
@@ -37,8 +34,7 @@ _OTHERS = 256
 """Processes that the user may start while a box lives, before the box can start no more."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(NamedTuple):
     """Where boxes live, and behind what."""
 
     walls: bool
@@ -53,26 +49,25 @@ class Ground:
     hard_limits: Mapping[int, int]
 
 
-@dataclasses.dataclass(slots=True)
 class Running:
     """The box that lives now."""
 
-    pid: int
-    limits: Mapping[str, Any]
-    over: str = ""
-    pause_s: float = watch.PAUSE_S
-    """Until it is looked at again."""
+    def __init__(self, pid: int, limits: Mapping[str, Any]) -> None:
+        self.pid = pid
+        self.limits = limits
+        self.over = ""
+        self.pause_s = watch.PAUSE_S
+        """Until it is looked at again."""
 
 
-def serve(channel: socket.socket, settings: dict[str, Any]) -> None:
+def serve(channel: _socket.socket, settings: dict[str, Any]) -> None:
     """Says `ready` and serves until the controller hangs up. Raises OSError where a wall cannot be made."""
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
     ground = _walled(settings) if settings["walls"] == "landlock" else _open()
     os.environ.update(HOME=ground.folders[0], TMPDIR=ground.folders[0])
-    tempfile.tempdir = None  # boxes look it up anew
     said = {"namespaces": False, "proc": True, "landlock_abi": ground.landlock_abi, "seccomp": ground.walls}
     try:
-        channel.send(json.dumps({"ready": said, "python": sys.version.split()[0]}).encode())
+        channel.send(encode({"ready": said, "python": sys.version.split()[0]}))
         _serve(channel, ground)
     finally:
         if not ground.contained:
@@ -127,8 +122,9 @@ def check_version(abi: int, *, root: bool) -> None:
 def _check_readable(uid: int) -> None:
     """Boxes of root run as another user, whom nobody may have thought of when the interpreter was installed."""
     for file in (sys.executable, str(os.__file__)):
-        for folder in Path(file).parents:
-            if not folder.stat().st_mode & 1:
+        folder = file
+        while (folder := os.path.dirname(folder)) != "/":
+            if not os.stat(folder).st_mode & 1:
                 raise OSError(
                     f"other users cannot enter {folder}, so boxes (uid {uid}) cannot use {file}; give `interpreter`"
                 )
@@ -137,7 +133,7 @@ def _check_readable(uid: int) -> None:
 # -- serving --------------------------------------------------------------------------------------------------------------
 
 
-def _serve(channel: socket.socket, ground: Ground) -> None:
+def _serve(channel: _socket.socket, ground: Ground) -> None:
     poll = select.poll()
     poll.register(channel, select.POLLIN)
     entrances: dict[tuple[bytes, bytes], list[kernel.Call]] = {}
@@ -152,13 +148,12 @@ def _serve(channel: socket.socket, ground: Ground) -> None:
         if not data:
             break
         if passed:
-            limits, descriptors = json.loads(data), serving.DESCRIPTORS.unpack(passed)
+            limits, descriptors = told(data), DESCRIPTORS.unpack(passed)
             if key not in entrances:
                 entrances.clear()  # they hold hundreds of calls each, and a verifier has few kinds of limits
                 entrances[key] = _entrance(ground, limits, descriptors)
             pid = serving.spawn(channel, [], [*_processes(ground, limits["processes"]), *entrances[key]], descriptors)
             box = None if pid is None else Running(pid, limits)
-            serving.shuffle()
         elif box is not None:
             channel.send(_finish(box, ground))
             box = None
@@ -230,15 +225,26 @@ def _finish(box: Running, ground: Ground) -> bytes:
 
 def _sweep() -> None:
     """Folders of zygotes that were killed."""
-    for kind in ("landlock", "unsafe"):
-        for folder in Path(tempfile.gettempdir()).glob(f"rlvr-{kind}-*-*"):
-            owner = folder.name.split("-")[2]
-            if owner.isdigit() and not Path("/proc", owner).exists():
+    for name in os.listdir(_parent()):
+        match name.split("-"):
+            case ["rlvr", "landlock" | "unsafe", owner, _] if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
                 with contextlib.suppress(OSError):  # of another user
-                    watch.clear(str(folder))
-                    folder.rmdir()
+                    watch.clear(f"{_parent()}/{name}")
+                    os.rmdir(f"{_parent()}/{name}")
+            case _:
+                pass
 
 
 def _folder(kind: str) -> str:
     _sweep()
-    return tempfile.mkdtemp(prefix=f"rlvr-{kind}-{os.getpid()}-")
+    folder = f"{_parent()}/rlvr-{kind}-{os.getpid()}-{os.urandom(8).hex()}"
+    os.mkdir(folder, 0o700)
+    return folder
+
+
+def _parent() -> str:
+    """`tempfile` would be in the memory of every box. Raises OSError where there is no such folder."""
+    for folder in ("/tmp", "/var/tmp"):  # noqa: S108
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise OSError("neither /tmp nor /var/tmp can be written")

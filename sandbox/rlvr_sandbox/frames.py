@@ -1,30 +1,53 @@
-"""Messages between controller and box: a length, then one encoded tuple whose first item is the message's name."""
+"""Messages between controller and box, as the controller has them: a length, then one tuple whose first item is its name.
+
+What goes in is marshalled: the box believes it, and C code that touches little memory reads it. What comes out is hostile, and read by
+`codec`, which makes nothing but plain values of anything.
+"""
 
 from __future__ import annotations
 
-import os
-import struct
+import marshal
+from collections.abc import Iterable
 from typing import Any, cast
 
-from rlvr_sandbox.codec import CodecError, decode, encode
+from rlvr_sandbox.codec import MAX_DEPTH, CodecError, decode, encode
+from rlvr_sandbox.line import LENGTH
 
-CONTROL = 3
-"""Descriptor of the channel in a box; 0, 1 and 2 are the program's own."""
-ENDING = struct.Struct("=iddI")
-"""What a zygote says of a box that has ended: exit status or minus the signal, seconds of CPU time, MB of the largest resident
-set of one process, system calls that were refused."""
-LENGTH = struct.Struct(">I")
 MAX_INWARD = 64 * 2**20
 """Bytes of one message into a box: sources and arguments come from the task."""
-_READ_BYTES = 4096
 SLACK = 4096
 """What a message of the box may be longer than the value in it."""
+MARSHAL_VERSION = 2
+"""Of the marshal format: every Python 3 reads it, so that the box's may be another one."""
+_LEAVES = frozenset({type(None), bool, int, float, complex, str, bytes})
+_CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 
 def pack(*message: Any) -> bytes:
     """Raises CodecError where an item is no plain value."""
-    body = encode(message, MAX_INWARD)
+    if not _plain(message, 0):
+        message = decode(
+            encode(message, MAX_INWARD), MAX_INWARD
+        )  # subclasses become what they are made of, or it is refused
+    body = marshal.dumps(message, MARSHAL_VERSION)
+    if len(body) > MAX_INWARD:
+        raise CodecError(f"{len(body)} bytes, over the limit of {MAX_INWARD}")
     return LENGTH.pack(len(body)) + body
+
+
+def _plain(value: object, depth: int) -> bool:
+    """Whether it is of exactly the plain types, all the way down. `marshal` takes more, arrays for example, and makes bytes of them."""
+    kind = type(value)
+    if kind not in _CONTAINERS:
+        return kind in _LEAVES
+    items = cast("dict[Any, Any]", value)  # or another container, of which only the items are asked
+    return _all_plain(items, depth) and (kind is not dict or _all_plain(items.values(), depth))
+
+
+def _all_plain(items: Iterable[Any], depth: int) -> bool:
+    if _LEAVES.issuperset(map(type, items)):
+        return True
+    return depth < MAX_DEPTH and all(_plain(item, depth + 1) for item in items)
 
 
 class Inbox:
@@ -57,51 +80,3 @@ class Inbox:
         if type(message) is not tuple or not message or type(cast(tuple[Any, ...], message)[0]) is not str:
             raise CodecError("a message that is not one")
         return cast(tuple[Any, ...], message)
-
-
-class Line:
-    """The box's end of the channel: blocking, and as simple as it can be."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._here = b""
-
-    def send(self, *message: Any) -> None:
-        body = encode(message, MAX_INWARD)
-        self._write(LENGTH.pack(len(body)) + body)
-
-    def send_value(self, name: str, number: int, value: Any, max_bytes: int) -> None:
-        """`send(name, number, value)`, with a limit for the value alone. Raises CodecError where it is over."""
-        body = encode(value, max_bytes)
-        head = encode((name, number, None))[:-1]
-        self._write(LENGTH.pack(len(head) + len(body)) + head + body)
-
-    def receive(self) -> tuple[Any, ...]:
-        """Raises EOFError where the controller has hung up."""
-        (length,) = LENGTH.unpack(self._take(LENGTH.size))
-        return decode(self._take(length), MAX_INWARD)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
-
-    def _take(self, count: int) -> bytes:
-        if len(self._here) < count:
-            parts, have = [self._here], len(self._here)
-            while have < count:
-                part = os.read(self._descriptor, min(max(count - have, _READ_BYTES), 1 << 20))
-                if not part:
-                    raise EOFError
-                parts.append(part)
-                have += len(part)
-            self._here = b"".join(parts)
-        taken, self._here = self._here[:count], self._here[count:]
-        return taken
-
-
-READY = pack("ready")
-"""A box's first message: it is confined, and takes its program now."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
-import platform
 import struct
 from collections.abc import Iterable
 from typing import Any, cast
@@ -16,12 +16,13 @@ MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
 PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 36, 47, 4
 AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+SIGKILL = 9
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _SECCOMP_MODE_FILTER = 2
 _SET_MODE_FILTER, _NEW_LISTENER = 1, 8
 _CAPABILITY_VERSION_3 = 0x20080522
 
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 _OF_PROCESSOR = {
     "x86_64": {
         "capset": 126, "pivot_root": 155, "setsid": 112, "unshare": 272, "mount": 165, "chdir": 80, "setgroups": 116,
@@ -70,11 +71,11 @@ class Call:
     Texts and bytes are kept for as long as the call.
     """
 
-    __slots__ = ("_also_kept", "_kept", "_name", "_result", "_words")
+    __slots__ = ("_also_kept", "_kept", "name", "result", "run")
 
     def __init__(self, name: str, *arguments: int | str | bytes, result: int | None = None, keep: object = None) -> None:
-        self._name = name
-        self._result = result
+        self.name = name
+        self.result = result
         self._also_kept = keep
         self._kept = [
             None if isinstance(word, int) else ctypes.create_string_buffer(os.fsencode(word)) for word in arguments
@@ -83,21 +84,22 @@ class Call:
             word if isinstance(word, int) else ctypes.addressof(cast("ctypes.Array[ctypes.c_char]", kept))
             for word, kept in zip(arguments, self._kept, strict=True)
         ]
-        self._words = tuple(ctypes.c_long.from_param(cast(Any, word)) for word in (_NUMBERS[name], *words))
+        made = (ctypes.c_long.from_param(cast(Any, word)) for word in (_NUMBERS[name], *words))
+        self.run = functools.partial(_raw, *made)
 
     def __call__(self) -> None:
         """Raises OSError."""
-        result = _raw(*self._words)
-        if result < 0:
-            _checked(result, self._name)
-        if self._result is not None and result != self._result:
-            raise OSError(errno.EBADF, f"{self._name}: {result}, where {self._result} was expected")
+        make([self])
 
 
 def make(calls: Iterable[Call]) -> None:
     """Raises OSError at the first that fails."""
     for call in calls:
-        call()
+        result = call.run()
+        if result < 0:
+            _checked(result, call.name)
+        if call.result is not None and result != call.result:
+            raise OSError(errno.EBADF, f"{call.name}: {result}, where {call.result} was expected")
 
 
 class Wait:

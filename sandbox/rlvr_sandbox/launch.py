@@ -23,7 +23,7 @@ Making = Literal["namespaces", "given", "landlock", "none"]
 into. `landlock`: those that need no namespace. `none`: resource limits only."""
 
 PACKAGE = Path(__file__).resolve().parent
-FLAGS = ("-s", "-P", "-B")
+FLAGS = ("-s", "-P")
 ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONHASHSEED": "0", "LD_BIND_NOW": "1"}  # noqa: S108 - the box's
 # Only the modules that are needed are imported, and the folder of this package never enters the box's `sys.path`.
 BOOT = (

@@ -5,11 +5,11 @@ Nothing is ever let through or done in a box's name, so that what the call was a
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import ctypes
 import errno
 import select
-import socket
 import struct
 
 from rlvr_sandbox import kernel
@@ -22,7 +22,7 @@ _ANSWER = struct.Struct("=QqiI")  # id, value, error, flags
 class Notices:
     """`listener`: the descriptor that came with the filter."""
 
-    def __init__(self, listener: int, channel: socket.socket) -> None:
+    def __init__(self, listener: int, channel: _socket.socket) -> None:
         self._listener = listener
         self._channel = channel.fileno()
         self._poll = select.poll()
@@ -34,10 +34,13 @@ class Notices:
     def answer_until_asked(self) -> None:
         """Refuses calls until there is something on the channel."""
         while True:
-            ready = [descriptor for descriptor, _ in self._poll.poll()]
-            if self._listener in ready:
-                self._refuse()
-            if self._channel in ready:
+            asked = False
+            for descriptor, _ in self._poll.poll():
+                if descriptor == self._channel:
+                    asked = True
+                else:
+                    self._refuse()
+            if asked:
                 return
 
     def _refuse(self) -> None:

@@ -6,23 +6,21 @@ channel can send other values, and so can any program by returning them.
 
 from __future__ import annotations
 
+import _socket
 import atexit
 import builtins
 import contextlib
 import gc
 import io
-import linecache
+import marshal
 import os
-import socket
 import sys
-import threading
 import types
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NoReturn, cast
 
 from rlvr_sandbox.codec import CodecError
-from rlvr_sandbox.frames import CONTROL, Line
+from rlvr_sandbox.line import CONTROL, LENGTH, LOADED, Line
 
 MAX_MESSAGE = 500
 """Characters of an exception's text that leave the box."""
@@ -30,8 +28,10 @@ MAX_MESSAGE = 500
 
 def serve() -> NoReturn:
     """Takes one program and runs it, in a box that has said that it is ready. Ends the process."""
-    with contextlib.suppress(EOFError):
+    try:  # noqa: SIM105 - each step that a box is spared counts
         _run(_line)
+    except EOFError:
+        pass
     os._exit(0)
 
 
@@ -56,17 +56,20 @@ def rehearse() -> None:
     _piped.extend(_make_streams(piped=True))
     _use_streams(piped=False)
     for _ in range(_REHEARSALS):
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            controller = Line(ours.fileno())
-            controller.send("program", "function", "f", "import math", _PLAY, 1000)
-            for number in range(1, 4):
-                controller.send("call", number, ([1, 2.5, "a"], True), {"b": None})
-            ours.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(EOFError):
-                _run(Line(theirs.fileno()))
+        ours, theirs = _socket.socketpair()
+        for message in (
+            ("program", "function", "f", "import math", _PLAY, 1000),
+            *(("call", number, ([1, 2.5, "a"], True), {"b": None}) for number in range(1, 4)),
+        ):
+            body = marshal.dumps(message, 2)
+            ours.sendall(LENGTH.pack(len(body)) + body)
+        ours.shutdown(_socket.SHUT_WR)
+        with contextlib.suppress(EOFError):
+            _run(Line(theirs.fileno()))
+        ours.close()
+        theirs.close()
     del sys.modules["solution"]
-    linecache.clearcache()
+    _blank["solution"] = _blank_module("solution", _FILES["solution"])
 
 
 _PLAY = """
@@ -120,16 +123,37 @@ def _use_streams(*, piped: bool) -> None:
     sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__ = streams  # type: ignore[misc]
 
 
-def _module(name: str, filename: str, preamble: str, source: str) -> types.ModuleType:
+def _module(name: str, preamble: str, source: str) -> types.ModuleType:
     """A real, registered module: dataclasses and pickle look it up. Raises whatever the program raises."""
-    module = types.ModuleType(name)
-    module.__dict__.update(__builtins__=builtins, __file__=filename)
-    sys.modules[name] = module
-    for part, file in ((preamble, "<preamble>"), (source, filename)):
+    module = sys.modules[name] = _blank[name]
+    _source.text = source
+    for part, file in ((preamble, "<preamble>"), (source, _FILES[name])):
         if part:
-            linecache.cache[file] = (partial(str, part),)
             exec(compile(part, file, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - this is what a box is for
     return module
+
+
+class _Source:
+    """What `linecache`, and so `inspect` and `traceback`, asks for the text of a module that is no file."""
+
+    text = ""
+
+    def get_source(self, _name: str) -> str:
+        return self.text
+
+
+_source = _Source()
+
+
+def _blank_module(name: str, filename: str) -> types.ModuleType:
+    module = types.ModuleType(name)
+    module.__dict__.update(__builtins__=builtins, __file__=filename, __loader__=_source)
+    return module
+
+
+_FILES = {"solution": "solution.py", "__main__": "main.py"}
+_blank = {name: _blank_module(name, filename) for name, filename in _FILES.items()}
+"""Made before the first box, which then has less to do."""
 
 
 # -- functions ------------------------------------------------------------------------------------------------------------
@@ -137,14 +161,14 @@ def _module(name: str, filename: str, preamble: str, source: str) -> types.Modul
 
 def _serve_calls(line: Line, entry_point: str, preamble: str, source: str, max_bytes: int) -> None:
     try:
-        module = _module("solution", "solution.py", preamble, source)
+        module = _module("solution", preamble, source)
         function: Any = module.__dict__.get(entry_point)
         if not callable(function):
             raise NameError(f"the program defines no function {entry_point!r}")
     except BaseException as error:
         line.send("raised", 0, *_described(error))
         return
-    line.send("loaded", 0)
+    line.write(LOADED)
     while True:
         _, number, args, kwargs = line.receive()
         _answer(line, number, function, args, kwargs, max_bytes)
@@ -182,7 +206,7 @@ def _run_main(preamble: str, source: str) -> NoReturn:
     sys.path.insert(0, os.getcwd())
     status = 0
     try:
-        _module("__main__", "main.py", preamble, source)
+        _module("__main__", preamble, source)
     except SystemExit as error:
         status = _exit_status(error)
     except BaseException as error:
@@ -190,12 +214,18 @@ def _run_main(preamble: str, source: str) -> NoReturn:
         error.__traceback__ = trace.tb_next.tb_next if trace and trace.tb_next else trace  # from the program's own frame on
         sys.excepthook(type(error), error, error.__traceback__)
         status = 1
-    for finish in (cast(Any, threading)._shutdown, cast(Any, atexit)._run_exitfuncs, _drop_globals, _flush):
+    for finish in (_end_threads, cast(Any, atexit)._run_exitfuncs, _drop_globals, _flush):
         try:
             finish()
         except BaseException:
             status = status or 120
     os._exit(status)
+
+
+def _end_threads() -> None:
+    threading: Any = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
 
 
 def _drop_globals() -> None:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from rlvr_sandbox.codec import CodecError, decode, encode
 from rlvr_sandbox.errors import SandboxError
-from rlvr_sandbox.frames import LENGTH
+from rlvr_sandbox.line import LENGTH
 from rlvr_sandbox.remote_wire import (
     ADDRESS_VARIABLE,
     GRACE_S,

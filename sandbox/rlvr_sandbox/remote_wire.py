@@ -24,7 +24,8 @@ from typing import Any, cast
 
 from rlvr_sandbox.codec import CodecError, decode, encode
 from rlvr_sandbox.errors import SandboxError
-from rlvr_sandbox.frames import LENGTH, MAX_INWARD
+from rlvr_sandbox.frames import MAX_INWARD
+from rlvr_sandbox.line import LENGTH
 from rlvr_sandbox.types import Limits, Outcome, Program, Result
 
 VERSION = 1

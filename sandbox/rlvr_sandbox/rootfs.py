@@ -6,21 +6,26 @@ Made once, in the zygote's own mount namespace. A box adds a fresh /tmp and its 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import sys
-import sysconfig
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from typing import NamedTuple
 
 from rlvr_sandbox import kernel
 
+
+def _matching(folder: str, start: str) -> list[str]:
+    """Shared libraries in it whose names start like this."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [os.path.join(folder, name) for name in names if name.startswith(start) and ".so" in name]
+
+
 BOX_UID = 1000
 WORK = "/tmp"  # noqa: S108 - of the box, never of the host
-_MULTIARCH = str(sysconfig.get_config_var("MULTIARCH") or "none")
+_MULTIARCH = str(getattr(sys.implementation, "_multiarch", "none"))
 _LIBRARIES = (f"/usr/lib/{_MULTIARCH}", "/usr/lib/locale") if os.path.isdir(f"/usr/lib/{_MULTIARCH}") else ("/usr/lib",)
 """Debian and its kin keep shared libraries apart from whole applications, which are nobody's business."""
-_LOADERS = tuple(sorted(map(str, Path("/usr/lib").glob("ld-*.so*"))))
+_LOADERS = tuple(_matching("/usr/lib", "ld-"))
 """What starts a program is named by its path, on aarch64 one that is in none of these folders."""
 _SYSTEM = (
     "/lib",
@@ -37,8 +42,7 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 _MOUNT_POINTS = ("/mnt", "/srv", "/media", "/run", "/sys")  # the tree is put together on one of these, seen by nobody else
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(NamedTuple):
     shown: tuple[str, ...]
     """Files and folders of the host that can be read in the box, under the same path."""
     hidden: tuple[str, ...]
@@ -47,17 +51,17 @@ class Tree:
 
 def interpreter_tree(*, site_packages: bool, extra: Iterable[str]) -> Tree:
     """What the running interpreter needs. Installed packages are hidden unless asked for: data sets among them hold answers."""
-    paths = sysconfig.get_paths()
     executable = os.path.realpath(sys.executable)
-    libraries = Path(executable).parent.parent / "lib"
-    shown = [executable, *(paths[name] for name in ("stdlib", "platstdlib"))]
-    shown += [str(file) for file in libraries.glob("libpython*.so*")]
+    libraries = os.path.join(os.path.dirname(os.path.dirname(executable)), "lib")
+    library = os.path.dirname(os.__file__)
+    compiled = [os.path.dirname(folder) for folder in sys.path if os.path.basename(folder) == "lib-dynload"]
+    shown = [executable, library, *compiled, *_matching(libraries, "libpython")]
     installed = [folder for folder in sys.path if os.path.basename(folder) in ("site-packages", "dist-packages")]
     hidden: list[str] = []
     if site_packages:
         shown += [folder for folder in installed if os.path.isdir(folder)]
     else:
-        hidden = [f"{paths['stdlib']}/site-packages", f"{paths['stdlib']}/dist-packages", "/usr/lib/python3/dist-packages"]
+        hidden = [f"{library}/site-packages", f"{library}/dist-packages", "/usr/lib/python3/dist-packages"]
     wanted = (*_SYSTEM, *shown, *map(os.path.normpath, extra))
     return Tree(tuple(path for path in wanted if os.path.lexists(path)), tuple(hidden))
 
@@ -145,7 +149,7 @@ def _bind(source: str, target: str) -> None:
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:
-        Path(target).touch()
+        _write(target)
     kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
 
 
@@ -161,8 +165,13 @@ def _devices(root: str) -> None:
 def _files(root: str) -> None:
     os.mkdir(root + WORK)
     os.makedirs(f"{root}/etc", exist_ok=True)
-    Path(f"{root}/etc/passwd").write_text(f"box:x:{BOX_UID}:{BOX_UID}::{WORK}:/bin/false\n")
-    Path(f"{root}/etc/group").write_text(f"box:x:{BOX_UID}:\n")
+    _write(f"{root}/etc/passwd", f"box:x:{BOX_UID}:{BOX_UID}::{WORK}:/bin/false\n")
+    _write(f"{root}/etc/group", f"box:x:{BOX_UID}:\n")
+
+
+def _write(path: str, text: str = "") -> None:
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def _proc(root: str) -> bool:

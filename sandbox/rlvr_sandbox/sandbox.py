@@ -216,11 +216,6 @@ class Sandbox:
         raise SandboxError(f"{what} on this machine, so nothing is run: {'; '.join(dict.fromkeys(reasons))}")
 
     def _give_back(self, zygote: ZygoteProcess, healthy: bool) -> None:
-        if healthy and not zygote.worn and not self._closed:
-            try:
-                zygote.prepare()
-            except SandboxError:
-                healthy = False
         with self._lock:
             if healthy and not zygote.worn and not self._closed:
                 self._idle.append(zygote)

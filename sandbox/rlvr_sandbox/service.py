@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 from rlvr_sandbox.box import Box
 from rlvr_sandbox.codec import CodecError, decode, encode
 from rlvr_sandbox.errors import SandboxError
-from rlvr_sandbox.frames import LENGTH
+from rlvr_sandbox.line import LENGTH
 from rlvr_sandbox.remote_wire import (
     GRACE_S,
     MAX_FRAME,

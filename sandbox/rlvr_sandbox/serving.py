@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import _random
-import contextlib
+import _socket
 import gc
-import json
 import os
-import random
-import signal
-import socket
 import struct
-from functools import partial
-from typing import Any, NoReturn, cast
+from typing import NoReturn
 
 from rlvr_sandbox import confine, kernel, program
-from rlvr_sandbox.frames import CONTROL, ENDING
+from rlvr_sandbox.line import CONTROL, DESCRIPTORS, ENDING, told
 from rlvr_sandbox.notices import Notices
 
-DESCRIPTORS = struct.Struct("4i")
 _ONE = struct.Struct("i")
 _REQUEST_BYTES = 2048
 _KEPT_ENTRANCES = 64
-_ANCILLARY_BYTES = socket.CMSG_SPACE(DESCRIPTORS.size)
+_ANCILLARY_BYTES = _socket.CMSG_SPACE(DESCRIPTORS.size)
 
 
-def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confinement, listener: int) -> None:
+def serve(channel: _socket.socket, own_namespace: int, confinement: confine.Confinement, listener: int) -> None:
     notices = Notices(listener, channel) if listener >= 0 else None
     entrances: dict[tuple[bytes, bytes], list[kernel.Call]] = {}
     fresh = _fresh_namespace(own_namespace)
@@ -42,9 +35,8 @@ def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confi
             if calls is None:
                 if len(entrances) == _KEPT_ENTRANCES:
                     entrances.clear()
-                calls = entrances[key] = confine.entrance(confinement, json.loads(data), descriptors)
+                calls = entrances[key] = confine.entrance(confinement, told(data), descriptors)
             spawn(channel, fresh, calls, descriptors)
-            shuffle()  # for the next box, or all would draw the same
         else:
             channel.send(reap(int(data), notices.count if notices is not None else 0))
             if notices is not None:
@@ -52,10 +44,10 @@ def serve(channel: socket.socket, own_namespace: int, confinement: confine.Confi
 
 
 handlers_matter = False
-"""Whether modules are loaded that nobody here knows, and that may want to be told of a fork."""
+"""Whether modules are loaded that want to be told of a fork, or may want to."""
 
 
-def settle_down(channel: socket.socket) -> None:
+def settle_down(channel: _socket.socket) -> None:
     """The last of what a zygote does for itself."""
     while os.dup(channel.fileno()) <= CONTROL:
         pass  # what a box has at 0 to 3 may not be below that here
@@ -63,14 +55,10 @@ def settle_down(channel: socket.socket) -> None:
     gc.freeze()
 
 
-def receive(channel: socket.socket) -> tuple[bytes, bytes]:
+def receive(channel: _socket.socket) -> tuple[bytes, bytes]:
     """A request and the descriptors that came with it, as bytes; two times nothing where the controller has hung up."""
     data, ancillary, _, _ = channel.recvmsg(_REQUEST_BYTES, _ANCILLARY_BYTES)
     return data, ancillary[0][2] if ancillary else b""
-
-
-shuffle = partial(_random.Random.seed, cast(Any, random)._inst)
-"""What `random.seed()` comes down to."""
 
 
 def _fresh_namespace(own: int) -> list[kernel.Call]:
@@ -79,7 +67,7 @@ def _fresh_namespace(own: int) -> list[kernel.Call]:
 
 
 def spawn(
-    channel: socket.socket, fresh: list[kernel.Call], calls: list[kernel.Call], descriptors: tuple[int, ...]
+    channel: _socket.socket, fresh: list[kernel.Call], calls: list[kernel.Call], descriptors: tuple[int, ...]
 ) -> int | None:
     """Forks a box and tells the controller; its pid. None where that cannot be done, which the controller is told, too."""
     pid = 0
@@ -90,7 +78,7 @@ def spawn(
             _become_box(calls)
         handle = os.pidfd_open(pid)
         try:
-            channel.sendmsg([b"%d" % pid], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _ONE.pack(handle))])
+            channel.sendmsg([b"%d" % pid], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _ONE.pack(handle))])
         finally:
             os.close(handle)
     except OSError as error:
@@ -110,16 +98,17 @@ def _become_box(calls: list[kernel.Call]) -> NoReturn:
         kernel.make(calls)
         program.serve()
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+        os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
     finally:
         os._exit(70)
 
 
 def reap(pid: int, refused: int) -> bytes:
     """The controller has killed it or seen it end, unless it may not signal what is in a container."""
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
+    try:  # noqa: SIM105 - cheaper here
+        os.kill(pid, kernel.SIGKILL)
+    except OSError:
+        pass
     while True:
         found, status, cpu_s, resident = _wait()
         if found == pid:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
 import dataclasses
-import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -29,7 +29,7 @@ class Ending:
 class BoxProcess:
     """The descriptors of a box that has just been made; whoever gets it closes them."""
 
-    control: socket.socket
+    control: _socket.socket
     stdin: int
     stdout: int
     stderr: int

@@ -55,7 +55,7 @@ class Streams:
             if descriptor >= 0:
                 self._await(descriptor, select.POLLIN)
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | bytearray) -> None:
         """On the control channel: at once as far as that takes it, the rest while `pump` runs."""
         self._outgoing += data
         self._flush()

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import dataclasses
 import functools
-import json
+import marshal
 import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 
+from rlvr_sandbox.codec import CodecError, decode
 from rlvr_sandbox.errors import SandboxError
-from rlvr_sandbox.frames import ENDING
+from rlvr_sandbox.frames import MARSHAL_VERSION
 from rlvr_sandbox.launch import Interpreter, Launcher, start_zygote
+from rlvr_sandbox.line import DESCRIPTORS, ENDING
 from rlvr_sandbox.spawner import BoxProcess, Ending
 from rlvr_sandbox.types import Limits
 
 _START_S = 60.0
 _ANSWER_S = 20.0
 _ANSWER_BYTES = 4096
+_ANCILLARY_BYTES = socket.CMSG_SPACE(4)
+"""One descriptor, a pidfd."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,12 +75,12 @@ class ZygoteProcess:
             "read_only": interpreter.read_only,
         }
         try:
-            self._channel.send(json.dumps(settings).encode())
+            self._channel.send(marshal.dumps(settings, MARSHAL_VERSION))
             data = self._channel.recv(1 << 16)
             if not data:
                 raise OSError("it ended")
-            answer = json.loads(data)
-        except OSError as error:
+            answer = decode(data)
+        except (OSError, CodecError) as error:
             raise SandboxError(f"the zygote did not start: {self._process.complaint() or error}") from error
         if "ready" not in answer:
             raise SandboxError(f"the zygote cannot be isolated here: {answer.get('failed') or self._process.complaint()}")
@@ -98,19 +104,15 @@ class ZygoteProcess:
             _discard(process)
         return self._collect(self._order(limits, piped))
 
-    def prepare(self) -> None:
-        """Has the next box made while nobody waits for it, where the last two were alike. Raises SandboxError."""
-        if (
-            self.walls.namespaces
-            and self._spare is None
-            and self._lately[0] == self._lately[1]
-            and self._lately[0] is not None
-        ):
-            self._spare = self._order(*self._lately[0])
+    def _prepare(self) -> None:
+        """Has the next box made while nobody waits for it, where the last two were alike."""
+        wanted = self._lately[1]
+        if self.walls.namespaces and not self.worn and self._spare is None and wanted and wanted == self._lately[0]:
+            self._spare = self._order(*wanted)
 
     def _order(self, limits: Limits, piped: bool) -> _Ends:
         self._limit_group(limits)
-        control, box_control = socket.socketpair()
+        control, box_control = _socket.socketpair()  # without what `socket` puts around it, which is dearer than the call
         stderr, box_stderr = os.pipe()
         given, ends = [box_stderr], _Ends(control, -1, -1, stderr)
         if piped:
@@ -122,7 +124,8 @@ class ZygoteProcess:
             box_stdin = box_stdout = os.open(os.devnull, os.O_RDWR)
         given += [box_stdin] if box_stdin == box_stdout else [box_stdin, box_stdout]
         try:
-            self._send(_request(limits), [box_stdin, box_stdout, box_stderr, box_control.fileno()])
+            passed = DESCRIPTORS.pack(box_stdin, box_stdout, box_stderr, box_control.fileno())
+            self._send(_request(limits), [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
         except BaseException:
             ends.close()
             raise
@@ -161,7 +164,8 @@ class ZygoteProcess:
                 raise SandboxError(f"the control group of a box cannot be set: {error}") from error
 
     def _reap(self, pid: bytes, counted_s: Callable[[], float] | None) -> Ending:
-        self._send(pid, [])
+        self._send(pid)
+        self._prepare()  # asked for at once, so that the zygote is woken once
         _, answer = self._receive()
         code, cpu_s, peak_memory_mb, refused = ENDING.unpack_from(answer)
         over = answer[ENDING.size :].decode()
@@ -184,28 +188,28 @@ class ZygoteProcess:
         if self._group is not None:
             self._group.close()
 
-    def _send(self, request: bytes, descriptors: list[int]) -> None:
+    def _send(self, request: bytes, ancillary: Sequence[tuple[int, int, bytes]] = ()) -> None:
         try:
-            socket.send_fds(self._channel, [request], descriptors)
+            self._channel.sendmsg([request], ancillary)
         except OSError as error:
             raise SandboxError(f"the zygote does not listen ({error}); it is replaced") from error
 
     def _receive(self) -> tuple[int, bytes]:
         """The answer, and the descriptor that came with it or -1."""
         try:
-            data, handles, _, _ = socket.recv_fds(self._channel, _ANSWER_BYTES, 1)
+            data, passed, _, _ = self._channel.recvmsg(_ANSWER_BYTES, _ANCILLARY_BYTES)
         except OSError as error:
             raise SandboxError(f"the zygote does not answer ({error}); it is replaced") from error
         if not data:
             raise SandboxError(f"the zygote died ({self._process.complaint() or 'without a word'}); it is replaced")
-        return handles[0] if handles else -1, data
+        return int.from_bytes(passed[0][2], sys.byteorder) if passed else -1, data
 
 
 @dataclasses.dataclass(slots=True)
 class _Ends:
     """Ours of a box that is being made; -1: none."""
 
-    control: socket.socket
+    control: _socket.socket
     stdin: int
     stdout: int
     stderr: int
@@ -228,4 +232,4 @@ def _discard(process: BoxProcess) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _request(limits: Limits) -> bytes:
-    return json.dumps(dataclasses.asdict(limits)).encode()
+    return marshal.dumps(dataclasses.asdict(limits), MARSHAL_VERSION)

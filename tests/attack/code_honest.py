@@ -120,6 +120,19 @@ def answer(n):
     "a changed recursion limit and hook": "import sys\nsys.settrace(None); sys.setrecursionlimit(50)\ndef answer(n): return n * 2",
     "local time": "import datetime, time\ndef answer(n): return n * 2 if datetime.datetime.now() and time.localtime() else 0",
     "random": "import random\nrandom.seed(1)\ndef answer(n): return n * 2 + random.randint(1, 6) * 0",
+    "its own text": """
+import inspect
+def answer(n):  # doubles
+    return n * 2 if '# doubles' in inspect.getsource(answer) else 0
+""",
+    "the text of a traceback": """
+import traceback
+def answer(n):
+    try:
+        raise ValueError  # told
+    except ValueError:
+        return n * 2 if '# told' in traceback.format_exc() else 0
+""",
     "unusual exception handling": """
 def answer(n):
     try:
@@ -171,6 +184,12 @@ from dataclasses import dataclass
 class Number:
     value: int
 for line in sys.stdin: print(Number(int(line)).value * 2)
+""",
+    "reads its own text": """
+import inspect, linecache, sys
+def double(n):  # doubles
+    return n * 2
+for line in sys.stdin: print(double(int(line)) if '# doubles' in inspect.getsource(double) + linecache.getline(__file__, 4) else 0)
 """,
     "pickles its own class": """
 import pickle, sys

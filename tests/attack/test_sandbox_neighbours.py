@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rlvr_sandbox import Call, Limits, Program, Result, Sandbox
+from rlvr_sandbox import Call, Interpreter, Limits, Program, Result, Sandbox
 
 LIMITS = Limits(wall_s=10.0, cpu_s=5.0, memory_mb=256, disk_mb=16, fsize_mb=8, files=64, processes=8)
 
@@ -255,3 +255,15 @@ def f(pids):
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) > 300]
         assert call(sandbox, reaching, pids).value == []
         assert box.call().value == 1
+
+
+DRAWING = "import random\ndef f(): return random.random()"
+
+
+def test_no_two_boxes_draw_the_same(sandbox: Sandbox) -> None:
+    assert len({call(sandbox, DRAWING).value for _ in range(4)}) == 4
+
+
+def test_no_two_boxes_draw_the_same_from_what_was_loaded_before_them() -> None:
+    with Sandbox(interpreter=Interpreter(preload=("random",))) as sandbox:
+        assert len({call(sandbox, DRAWING).value for _ in range(4)}) == 4

@@ -94,6 +94,18 @@ def test_programs_and_calls_come_back_by_value(lender: Lender) -> None:
     assert result.cpu_s > 0
 
 
+def test_many_calls_are_answered_in_order_until_the_program_ends(lender: Lender) -> None:
+    source = "import os\ndef f(n, padding):\n    if n == 50: os._exit(0)\n    return n"
+    with lender.open(function(source)) as box:
+        outcomes = list(box.calls(Call(args=(n, "x" * 5000)) for n in range(52)))
+        assert [outcome.value for outcome in outcomes[:50]] == list(range(50))
+        assert [outcome.error_type for outcome in outcomes[50:]] == ["early_exit"] * 2
+        assert (box.load().status, box.outcome.status) == ("ok", "error")  # loaded it was
+    with lender.open(function("raise ValueError('early')")) as box:
+        (outcome,) = box.calls([Call(args=(1,))])
+        assert (outcome.status, outcome.message) == ("error", "ValueError: early") == (box.load().status, box.load().message)
+
+
 def test_a_session_keeps_its_state_and_says_how_it_ended(lender: Lender) -> None:
     with lender.open(function("n = 0\ndef f(k):\n    global n\n    n += k\n    return n if n < 9 else 1 / 0")) as box:
         assert box.load().status == "ok"

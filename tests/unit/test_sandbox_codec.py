@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import enum
 import math
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from rlvr_sandbox.codec import MAX_DEPTH, CodecError, decode, encode
 from rlvr_sandbox.frames import Inbox, pack
+from rlvr_sandbox.line import LENGTH, packed, told
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.complex_numbers(allow_nan=False)
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=8) | st.binary(max_size=8)
@@ -198,9 +200,37 @@ def test_keys_of_one_hash_are_refused_before_they_cost_anything() -> None:
         decode(encode({n * (2**61 - 1) for n in range(1, 5000)}))
 
 
+@given(VALUES)
+def test_what_is_sent_into_a_box_arrives(value: Any) -> None:
+    message = pack("call", 1, (value,), {})
+    assert LENGTH.unpack_from(message)[0] == len(message) - LENGTH.size
+    assert exact(told(message[LENGTH.size :])) == exact(("call", 1, (value,), {}))
+
+
+@pytest.mark.parametrize(
+    "value", [object(), bytearray(b"x"), memoryview(b"x"), array.array("i", [1]), compile("1", "", "eval"), ..., range(3)]
+)
+def test_nothing_but_plain_values_is_sent_into_a_box(value: object) -> None:
+    for wrapped in (value, [1, value], {"a": (value,)}, [{"a": [value]}]):
+        with pytest.raises(CodecError, match="plain value"):
+            pack("call", 1, (wrapped,), {})
+
+
+@pytest.mark.parametrize("value", [Liar(7), Text("a"), Items([1, 2]), Counter("aa")], ids=["int", "text", "list", "counter"])
+def test_a_subclass_is_sent_as_what_it_is_made_of(value: Any) -> None:
+    assert exact(told(pack("call", [value])[LENGTH.size :])) == exact(decode(encode(("call", [value]))))
+
+
+def test_a_cycle_is_not_sent() -> None:
+    cycle: Any = [1]
+    cycle.append(cycle)
+    with pytest.raises(CodecError, match="deep"):
+        pack("call", 1, (cycle,), {})
+
+
 def test_an_inbox_takes_bytes_in_any_portions_and_believes_no_length() -> None:
     inbox = Inbox(100)
-    data = pack("returned", 1, [1.5]) + pack("loaded", 0)
+    data = packed("returned", 1, [1.5]) + packed("loaded", 0)
     found: list[Any] = []
     for byte in data:
         inbox.feed(bytes([byte]))
