@@ -54,6 +54,29 @@ def test_a_failing_case_is_told_with_input_expected_and_got() -> None:
     assert "last f(1): ZeroDivisionError" in run(check, "def f(n): return n // (1 - n)").explanation
 
 
+@pytest.mark.parametrize("fraction", [False, True])
+@pytest.mark.parametrize(
+    ("source", "reason", "explanation"),
+    [
+        ("raise ValueError('early')", "error", "while it was loaded: ValueError: early"),
+        ("def g(n, text): return 1", "error", "while it was loaded: NameError: the program defines no function 'f'"),
+        ("def f(n, text): return (", "error", "while it was loaded: SyntaxError: '(' was never closed"),
+        ("import os\nos._exit(0)", "early_exit", "while it was loaded: left with status 0 before it answered"),
+        ("while True: pass", "timeout", "while it was loaded: stopped after"),
+    ],
+)
+def test_a_program_that_does_not_load_is_told_so_once(source: str, reason: str, explanation: str, fraction: bool) -> None:
+    score = run({**FUNCTION, "limits": {"wall_s": 0.5}}, source, fraction=fraction)
+    assert (score.value, score.reason) == (0.0, reason)
+    assert score.explanation.startswith(explanation), score
+
+
+def test_a_program_that_dies_in_a_case_is_told_the_case() -> None:
+    score = run(FUNCTION, "import os\ndef f(n, text): return [n, 2 * n] if n != 5 else os._exit(0)", fraction=True)
+    assert score.reason == "early_exit"
+    assert "case 5: f(5, 'ab\\x1b'): expected [5, 10], got left with status 0" in score.explanation
+
+
 def test_the_first_failure_ends_the_run_unless_a_fraction_is_asked_for() -> None:
     source = "def f(n, text): return [n, 2 * n] if n <= 6 else None"
     first, share = run(FUNCTION, source), run(FUNCTION, source, fraction=True)

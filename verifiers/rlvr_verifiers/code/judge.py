@@ -95,20 +95,20 @@ def _judge_calls(sandbox: Lender, gold: Gold, source: str, order: Sequence[int],
     """All cases in one box, so that a program may keep state, and one that changes its mind does not get away with it."""
     tally = _Tally(len(order))
     with sandbox.open(_program(gold, source)) as box:
-        outcome = box.load()
-        if outcome.status != "ok":
-            tally.fail(_reason(outcome), f"while it was loaded: {outcome.message}")
-        else:
-            cases = [cast(FunctionCase, gold.cases[number]) for number in order]
-            answers = box.calls(Call(args=case.args, kwargs=case.kwargs) for case in cases)
-            for number, case, outcome in zip(order, cases, answers, strict=True):
-                problem = _problem(gold, number, case, outcome, rules)
-                if problem is None:
-                    tally.passed += 1
-                    continue
-                tally.fail(_reason(outcome) if outcome.status != "ok" else "mismatch", problem)
-                if not every_case or box.outcome.status != "ok":
-                    break
+        outcome = Outcome(status="ok")
+        cases = [cast(FunctionCase, gold.cases[number]) for number in order]
+        answers = box.calls(Call(args=case.args, kwargs=case.kwargs) for case in cases)
+        for number, case, outcome in zip(order, cases, answers, strict=True):
+            problem = _problem(gold, number, case, outcome, rules)
+            if problem is None:
+                tally.passed += 1
+                continue
+            if box.load().status != "ok":  # asked only now: to wait for it before the first call would cost a turn
+                tally.fail(_reason(outcome), f"while it was loaded: {outcome.message}")
+                break
+            tally.fail(_reason(outcome) if outcome.status != "ok" else "mismatch", problem)
+            if not every_case or box.outcome.status != "ok":
+                break
         tally.used(box.result(outcome))
     return tally.verdict()
 
