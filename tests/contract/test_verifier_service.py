@@ -110,7 +110,7 @@ def test_more_than_it_can_hold_is_refused_at_once_and_counted(client: httpx.Clie
     told = client.get("/metrics").text
     assert "rlvr_refused_total 3" in told
     assert "rlvr_waiting 0" in told
-    assert 'rlvr_scores_total{verifier="exact",reason="ok"}' in told
+    assert f'rlvr_scores_total{{verifier="{slow}",reason="ok"}} 3' in told
 
 
 def test_it_lists_its_verifiers_and_its_schema(client: httpx.Client) -> None:
