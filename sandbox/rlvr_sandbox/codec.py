@@ -224,7 +224,8 @@ def _get_list(data: bytes, at: int, depth: int, room: list[int]) -> tuple[list[A
     _take(room, count)
     items: list[Any] = []
     for _ in range(count):
-        item, at = _get(data, at, depth + 1, room)
+        read = _READERS.get(data[at]) if at < len(data) else None
+        item, at = read(data, at + 1, depth + 1, room) if read else _get(data, at, depth + 1, room)
         items.append(item)
     return items, at
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from rlvr_sandbox.codec import MAX_DEPTH, CodecError, decode, encode
 from rlvr_sandbox.line import LENGTH
@@ -40,14 +40,19 @@ def _plain(value: object, depth: int) -> bool:
     kind = type(value)
     if kind not in _CONTAINERS:
         return kind in _LEAVES
-    items = cast("dict[Any, Any]", value)  # or another container, of which only the items are asked
+    items: Any = value
     return _all_plain(items, depth) and (kind is not dict or _all_plain(items.values(), depth))
 
 
 def _all_plain(items: Iterable[Any], depth: int) -> bool:
     if _LEAVES.issuperset(map(type, items)):
         return True
-    return depth < MAX_DEPTH and all(_plain(item, depth + 1) for item in items)
+    if depth >= MAX_DEPTH:
+        return False
+    for item in items:  # noqa: SIM110 - a generator costs more than what it would look at
+        if not _plain(item, depth + 1):
+            return False
+    return True
 
 
 class Inbox:
@@ -76,7 +81,7 @@ class Inbox:
         end = LENGTH.size + LENGTH.unpack_from(self._bytes)[0]
         body = bytes(self._bytes[LENGTH.size : end])
         del self._bytes[:end]
-        message = decode(body, self._max_bytes)
-        if type(message) is not tuple or not message or type(cast(tuple[Any, ...], message)[0]) is not str:
+        message: tuple[Any, ...] = decode(body, self._max_bytes)
+        if type(message) is not tuple or not message or type(message[0]) is not str:
             raise CodecError("a message that is not one")
-        return cast(tuple[Any, ...], message)
+        return message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import marshal
 import os
 import struct
@@ -38,7 +39,7 @@ class Line:
     def send_value(self, name: str, number: int, value: Any, max_bytes: int) -> None:
         """`send(name, number, value)`, with a limit for the value alone. Raises CodecError where it is over."""
         body = encode(value, max_bytes)
-        head = encode((name, number, None))[:-1]
+        head = _head(name) + encode(number)
         self.write(LENGTH.pack(len(head) + len(body)) + head + body)
 
     def write(self, data: bytes) -> None:
@@ -70,6 +71,12 @@ class Line:
             parts.append(part)
             have += len(part)
         return b"".join(parts)
+
+
+@functools.cache
+def _head(name: str) -> bytes:
+    """What comes before the number in a message of three items."""
+    return encode((name, None, None))[:-2]
 
 
 def packed(*message: Any) -> bytes:
