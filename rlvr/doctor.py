@@ -276,7 +276,10 @@ def check_sandbox() -> Check:
                 return Check("sandbox", "ok", f"remote: {remote.walls()}")
         except SandboxError as error:
             return Check("sandbox", "missing", str(error), "RLVR_SANDBOX=remote asks for a service; see sandbox/README.md")
-    reports = probe()
+    try:
+        reports = probe()
+    except SandboxError as error:
+        return Check("sandbox", "missing", str(error), "mend the variable; see sandbox/README.md, The interpreter")
     what = "; ".join(f"{report.name}: {'' if report.works else 'unavailable: '}{report.detail}" for report in reports)
     works = [report.name for report in reports if report.works]
     if not works:

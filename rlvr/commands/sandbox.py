@@ -38,10 +38,12 @@ def serve(
 ) -> None:
     """Lend boxes over a local socket, or over TCP to clients that know the token in RLVR_SANDBOX_TOKEN.
 
+    RLVR_SANDBOX_PYTHON, RLVR_SANDBOX_IMAGE and RLVR_SANDBOX_PRELOAD say, here, what programs run in and what is warm.
+
     Clients set RLVR_SANDBOX=remote, RLVR_SANDBOX_ADDRESS and, if there is one, the same RLVR_SANDBOX_TOKEN. SIGTERM and Ctrl-C
     let running programs finish. TCP is not encrypted: use it on a network you trust, or through a tunnel.
     """
-    from rlvr_sandbox import Sandbox, SandboxError
+    from rlvr_sandbox import Sandbox, SandboxError, interpreter_from_environment
     from rlvr_sandbox.remote_wire import Address, parsed_address, token_from_environment
     from rlvr_sandbox.service import Service
 
@@ -59,7 +61,7 @@ def serve(
     places = boxes or len(os.sched_getaffinity(0)) + 1
     try:
         token = token_from_environment()
-        with Sandbox(backend, zygotes=places) as pool:
+        with Sandbox(backend, interpreter=interpreter_from_environment(backend), zygotes=places) as pool:
             asyncio.run(run())
     except SandboxError as error:
         raise RlvrError(f"rlvr sandbox serve: {error}") from None

@@ -5,6 +5,7 @@
 
 from rlvr_sandbox.box import Box
 from rlvr_sandbox.codec import CodecError
+from rlvr_sandbox.environment import backend_from_environment, interpreter_from_environment
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.launch import Interpreter
 from rlvr_sandbox.protocol import Lender, LentBox
@@ -31,7 +32,9 @@ __all__ = [
     "SandboxError",
     "Status",
     "Walls",
+    "backend_from_environment",
     "describe",
+    "interpreter_from_environment",
     "probe",
     "shared_sandbox",
 ]

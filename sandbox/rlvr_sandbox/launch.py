@@ -24,7 +24,17 @@ into. `landlock`: those that need no namespace. `none`: resource limits only."""
 
 PACKAGE = Path(__file__).resolve().parent
 FLAGS = ("-s", "-P")
-ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "HOME": "/tmp", "PYTHONHASHSEED": "0", "LD_BIND_NOW": "1"}  # noqa: S108 - the box's
+ENVIRONMENT = {
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/tmp",  # noqa: S108 - the box's
+    "PYTHONHASHSEED": "0",
+    "LD_BIND_NOW": "1",
+    # numpy and its kin would start threads when they are imported, and a process with threads can be given no user namespace.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
 # Only the modules that are needed are imported, and the folder of this package never enters the box's `sys.path`.
 BOOT = (
     "import sys, types; package = types.ModuleType('rlvr_sandbox'); package.__path__ = [sys.argv[2]];"

@@ -20,6 +20,7 @@ from rlvr_sandbox import languages
 from rlvr_sandbox.box import Box
 from rlvr_sandbox.bubblewrap import start_bwrap
 from rlvr_sandbox.engine import start_docker, start_docker_flat
+from rlvr_sandbox.environment import backend_from_environment, interpreter_from_environment
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.launch import Interpreter, Launcher, start_landlock, start_unsafe, start_zygote
 from rlvr_sandbox.protocol import Lender
@@ -75,6 +76,13 @@ class Sandbox:
         self._closed = False
         self.restarts = 0
         """Zygotes that died or stopped answering."""
+
+    @classmethod
+    def from_environment(cls, *, zygotes: int = 0) -> Sandbox:
+        """On the backend and with the interpreter that the environment names, see `environment.py`. Raises SandboxError on what it
+        cannot be made with."""
+        backend = backend_from_environment()
+        return cls(backend, interpreter=interpreter_from_environment(backend), zygotes=zygotes)
 
     def __enter__(self) -> Sandbox:
         return self
@@ -276,15 +284,17 @@ close_at_exit(_shared)
 def shared_sandbox() -> Lender:
     """This process's own sandbox, made at the first call and closed at its end.
 
-    The environment chooses the backend: RLVR_SANDBOX=zygote, for example, or `remote` for a service (see `remote.py`). Raises
-    SandboxError on a name that is none.
+    The environment chooses the backend: RLVR_SANDBOX=zygote, for example, or `remote` for a service (see `remote.py`), and the
+    interpreter (see `environment.py`). Raises SandboxError on what is neither.
     """
     with _shared_lock:
         pid = os.getpid()
         if pid not in _shared:  # a forked child must not talk to its parent's zygotes
             _shared.clear()
-            name = os.environ.get("RLVR_SANDBOX") or "auto"
-            _shared[pid] = RemoteSandbox.from_environment() if name == "remote" else Sandbox(name)
+            backend = backend_from_environment()
+            interpreter = interpreter_from_environment(backend)
+            away = backend == "remote"
+            _shared[pid] = RemoteSandbox.from_environment() if away else Sandbox(backend, interpreter=interpreter)
         return _shared[pid]
 
 
@@ -299,11 +309,15 @@ class BackendReport:
 
 
 def probe() -> list[BackendReport]:
-    """Every backend that is safe by design, started and attacked here. Takes about a second; raises nothing."""
+    """Every backend that is safe by design, started and attacked here, with the interpreter that the environment names for the one it
+    names. Takes about a second. Raises SandboxError on an interpreter that cannot be used."""
     reports: list[BackendReport] = []
+    named = backend_from_environment()
+    interpreter = interpreter_from_environment(named)
     for name in SAFE_BACKENDS:
+        theirs = interpreter if (name == "docker") == (named == "docker") else Interpreter()
         try:
-            with Sandbox(name) as sandbox:
+            with Sandbox(name, interpreter=theirs) as sandbox:
                 reports.append(BackendReport(name=name, works=True, detail=describe(sandbox.walls())))
         except SandboxError as error:
             reports.append(BackendReport(name=name, works=False, detail=str(error)))

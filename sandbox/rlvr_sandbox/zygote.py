@@ -59,6 +59,8 @@ def main(channel_descriptor: int) -> None:
     try:
         for name in settings["preload"]:
             importlib.import_module(name)
+        if len(os.listdir("/proc/self/task")) > 1:
+            raise ImportError("a module of `preload` has started threads, which no box would have; leave it out")
         serving.handlers_matter = bool(settings["preload"]) or not _FORK_HANDLERS.isdisjoint(sys.modules)
         _furnish()
         program.rehearse()

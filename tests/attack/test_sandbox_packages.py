@@ -44,6 +44,24 @@ def test_packages_below_tmp_can_be_imported(backend: str, preload: tuple[str, ..
     assert run(backend, interpreter, "import told, told.lazily\nprint(told.ANSWER, told.lazily.ANSWER)") == "41 42\n"
 
 
+def test_the_environment_names_them(monkeypatch: pytest.MonkeyPatch, python: Path) -> None:
+    for name, value in (("", "zygote"), ("_PYTHON", str(python)), ("_PRELOAD", "told")):
+        monkeypatch.setenv(f"RLVR_SANDBOX{name}", value)
+    with Sandbox.from_environment() as sandbox:
+        said = sandbox.run_now(Program(source="import sys\nprint('told' in sys.modules)\nimport told\nprint(told.ANSWER)"))
+    assert said.stdout == b"True\n41\n"
+
+
+def test_a_module_that_starts_threads_is_not_loaded_before(python: Path) -> None:
+    (packages,) = python.parents[1].glob("lib/python*/site-packages")
+    (packages / "threaded.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+    )
+    interpreter = Interpreter(path=str(python), site_packages=True, preload=("threaded",))
+    with pytest.raises(SandboxError, match="has started threads"), Sandbox("zygote", interpreter=interpreter) as sandbox:
+        sandbox.walls()
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_packages_below_tmp_are_hidden_unless_asked_for(backend: str, python: Path) -> None:
     said = run(backend, Interpreter(path=str(python)), "import os, sys\nprint(os.listdir('/tmp'), end='; ')\nimport told")

@@ -15,7 +15,7 @@ import re
 import threading
 from typing import Any, cast
 
-from rlvr_sandbox import Limits, Outcome, Program, Sandbox, SandboxError
+from rlvr_sandbox import Limits, Outcome, Program, Sandbox, SandboxError, backend_from_environment
 from rlvr_sandbox.launch import Interpreter
 from rlvr_sandbox.sandbox import close_at_exit
 from rlvr_verifiers.arguments import ArgumentReader, clip
@@ -154,7 +154,7 @@ def _sandbox() -> Sandbox:
         if pid not in _shared:
             _shared.clear()
             interpreter = Interpreter(site_packages=True, preload=("reasoning_gym",))
-            _shared[pid] = Sandbox(os.environ.get("RLVR_SANDBOX") or "auto", interpreter=interpreter, zygotes=2)
+            _shared[pid] = Sandbox(backend_from_environment(), interpreter=interpreter, zygotes=2)
         return _shared[pid]
 
 

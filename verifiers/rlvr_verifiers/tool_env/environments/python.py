@@ -124,7 +124,7 @@ class Sessions:
     """Live boxes of sessions, at most `limit`; the one not used for longest makes room."""
 
     def __init__(self, limit: int) -> None:
-        self._sandbox = Sandbox(os.environ.get("RLVR_SANDBOX") or "auto", zygotes=limit)
+        self._sandbox = Sandbox.from_environment(zygotes=limit)
         self._limit = limit
         self._idle: collections.OrderedDict[object, tuple[contextlib.ExitStack, Box]] = collections.OrderedDict()
         self._busy = 0
