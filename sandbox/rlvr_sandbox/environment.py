@@ -22,7 +22,7 @@ def backend_from_environment() -> str:
 def interpreter_from_environment(backend: str) -> Interpreter:
     """For a sandbox on this backend. Raises SandboxError on a setting that cannot be used."""
     python, image = os.environ.get(PYTHON, ""), os.environ.get(IMAGE, "")
-    preload = tuple(filter(None, map(str.strip, os.environ.get(PRELOAD, "").split(","))))
+    preload = tuple(name.strip() for name in os.environ.get(PRELOAD, "").split(",") if name.strip())
     for name in preload:
         if not all(part.isidentifier() for part in name.split(".")):
             raise SandboxError(
