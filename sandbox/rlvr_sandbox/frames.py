@@ -11,14 +11,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from rlvr_sandbox.codec import MAX_DEPTH, CodecError, decode, encode
-from rlvr_sandbox.line import LENGTH
+from rlvr_sandbox.line import LENGTH, MARSHAL_VERSION
 
 MAX_INWARD = 64 * 2**20
 """Bytes of one message into a box: sources and arguments come from the task."""
 SLACK = 4096
 """What a message of the box may be longer than the value in it."""
-MARSHAL_VERSION = 2
-"""Of the marshal format: every Python 3 reads it, so that the box's may be another one."""
 _LEAVES = frozenset({type(None), bool, int, float, complex, str, bytes})
 _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 

@@ -13,6 +13,8 @@ from rlvr_sandbox.codec import encode
 CONTROL = 3
 """Descriptor of the channel in a box; 0, 1 and 2 are the program's own."""
 LENGTH = struct.Struct(">I")
+MARSHAL_VERSION = 2
+"""Of what a controller says: every Python 3 reads it, so that the box's may be another one."""
 DESCRIPTORS = struct.Struct("4i")
 """What a box will have at 0, 1, 2 and as its control channel, as a zygote is given them."""
 ENDING = struct.Struct("=iddI")

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from rlvr_sandbox.codec import CodecError
-from rlvr_sandbox.line import CONTROL, LENGTH, LOADED, Line
+from rlvr_sandbox.line import CONTROL, LENGTH, LOADED, MARSHAL_VERSION, Line
 
 MAX_MESSAGE = 500
 """Characters of an exception's text that leave the box."""
@@ -61,7 +61,7 @@ def rehearse() -> None:
             ("program", "function", "f", "import math", _PLAY, 1000),
             *(("call", number, ([1, 2.5, "a"], True), {"b": None}) for number in range(1, 4)),
         ):
-            body = marshal.dumps(message, 2)
+            body = marshal.dumps(message, MARSHAL_VERSION)
             ours.sendall(LENGTH.pack(len(body)) + body)
         ours.shutdown(_socket.SHUT_WR)
         with contextlib.suppress(EOFError):

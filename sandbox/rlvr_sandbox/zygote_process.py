@@ -16,9 +16,8 @@ from collections.abc import Callable, Sequence
 
 from rlvr_sandbox.codec import CodecError, decode
 from rlvr_sandbox.errors import SandboxError
-from rlvr_sandbox.frames import MARSHAL_VERSION
 from rlvr_sandbox.launch import Interpreter, Launcher, start_zygote
-from rlvr_sandbox.line import DESCRIPTORS, ENDING
+from rlvr_sandbox.line import DESCRIPTORS, ENDING, MARSHAL_VERSION
 from rlvr_sandbox.spawner import BoxProcess, Ending
 from rlvr_sandbox.types import Limits
 
@@ -95,13 +94,13 @@ class ZygoteProcess:
 
     def spawn(self, limits: Limits, *, piped: bool) -> BoxProcess:
         """A new box, confined and waiting for its program. `piped`: with pipes at 0 and 1, else /dev/null."""
-        spare, self._spare = self._spare, None
         self._lately = (self._lately[1], (limits, piped))
-        if spare is not None:
+        while self._spare is not None:
+            spare, self._spare = self._spare, None
             process = self._collect(spare)
             if self._lately[0] == self._lately[1] and not select.select([process.pidfd], [], [], 0)[0]:
                 return process
-            _discard(process)
+            _discard(process)  # after which there may be another, since it was reaped
         return self._collect(self._order(limits, piped))
 
     def _prepare(self) -> None:
