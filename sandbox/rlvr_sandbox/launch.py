@@ -30,7 +30,8 @@ ENVIRONMENT = {
     "HOME": "/tmp",  # noqa: S108 - the box's
     "PYTHONHASHSEED": "0",
     "LD_BIND_NOW": "1",
-    # numpy and its kin would start threads when they are imported, and a process with threads can be given no user namespace.
+    # numpy and its kin would start a thread for each core when they are imported: more than a box may have, and a zygote with threads
+    # can be given no user namespace.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
