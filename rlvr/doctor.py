@@ -268,9 +268,9 @@ def check_docker() -> Check:
 def check_sandbox() -> Check:
     """What each backend that can run model-written programs guarantees here, or why it cannot be used, best first; the service,
     where the environment says that programs run there."""
-    from rlvr_sandbox import RemoteSandbox, SandboxError, probe
+    from rlvr_sandbox import RemoteSandbox, SandboxError, backend_from_environment, probe
 
-    if os.environ.get("RLVR_SANDBOX") == "remote":
+    if backend_from_environment() == "remote":
         try:
             with RemoteSandbox.from_environment() as remote:
                 return Check("sandbox", "ok", f"remote: {remote.walls()}")

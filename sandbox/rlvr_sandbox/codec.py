@@ -77,7 +77,7 @@ def _put_bool(value: bool, out: bytearray, _depth: int, _room: int) -> None:
 
 def _put_int(value: int, out: bytearray, _depth: int, room: int) -> None:
     size = (int.bit_length(value) + 8) // 8
-    if size > room:
+    if size > room - len(out):
         raise _too_long(room)
     out += _HEAD.pack(b"i", size)
     out += int.to_bytes(value, size, "big", signed=True)
@@ -114,10 +114,8 @@ def _sequence(tag: bytes, base: type) -> _Writer:
     def put(value: Any, out: bytearray, depth: int, room: int) -> None:
         count = length(value)
         _open(tag, count, out, depth)
-        item: object
         for item in items(value):
-            kind = type(item)
-            (_WRITERS.get(kind) or _writer_of(kind))(item, out, depth + 1, room)  # `_put`, without the price of a call
+            _put(item, out, depth + 1, room)
         if len(out) > room:
             raise _too_long(room)
 
@@ -224,8 +222,7 @@ def _get_list(data: bytes, at: int, depth: int, room: list[int]) -> tuple[list[A
     _take(room, count)
     items: list[Any] = []
     for _ in range(count):
-        read = _READERS.get(data[at]) if at < len(data) else None
-        item, at = read(data, at + 1, depth + 1, room) if read else _get(data, at, depth + 1, room)
+        item, at = _get(data, at, depth + 1, room)
         items.append(item)
     return items, at
 

@@ -29,9 +29,9 @@ from rlvr_sandbox.types import Limits
 
 _INSIDE = "/rlvr"
 _BOOT = (
-    "import socket, sys, types; package = types.ModuleType('rlvr_sandbox'); package.__path__ = [sys.argv[1] + '/rlvr_sandbox'];"
+    "import _socket, sys, types; package = types.ModuleType('rlvr_sandbox'); package.__path__ = [sys.argv[1] + '/rlvr_sandbox'];"
     " sys.modules['rlvr_sandbox'] = package; from rlvr_sandbox import flat, zygote;"
-    " channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); channel.connect(sys.argv[1] + '/zygote');"
+    " channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET); channel.connect(sys.argv[1] + '/zygote');"
     " zygote.main(channel.detach())"
 )
 _START_S = 60.0

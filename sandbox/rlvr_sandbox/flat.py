@@ -225,12 +225,13 @@ def _finish(box: Running, ground: Ground) -> bytes:
 
 def _sweep() -> None:
     """Folders of zygotes that were killed."""
-    for name in os.listdir(_parent()):
+    parent = _parent()
+    for name in os.listdir(parent):
         match name.split("-"):
             case ["rlvr", "landlock" | "unsafe", owner, _] if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
                 with contextlib.suppress(OSError):  # of another user
-                    watch.clear(f"{_parent()}/{name}")
-                    os.rmdir(f"{_parent()}/{name}")
+                    watch.clear(f"{parent}/{name}")
+                    os.rmdir(f"{parent}/{name}")
             case _:
                 pass
 

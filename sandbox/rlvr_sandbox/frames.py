@@ -6,15 +6,12 @@ What goes in is marshalled: the box believes it, and C code that touches little 
 
 from __future__ import annotations
 
-import marshal
 from collections.abc import Iterable
 from typing import Any
 
 from rlvr_sandbox.codec import MAX_DEPTH, CodecError, decode, encode
-from rlvr_sandbox.line import LENGTH, MARSHAL_VERSION
+from rlvr_sandbox.line import LENGTH, MAX_MESSAGE_BYTES, framed, tell
 
-MAX_INWARD = 64 * 2**20
-"""Bytes of one message into a box: sources and arguments come from the task."""
 SLACK = 4096
 """What a message of the box may be longer than the value in it."""
 _LEAVES = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -23,14 +20,12 @@ _CONTAINERS = frozenset({list, tuple, set, frozenset, dict})
 
 def pack(*message: Any) -> bytes:
     """Raises CodecError where an item is no plain value."""
-    if not _plain(message, 0):
-        message = decode(
-            encode(message, MAX_INWARD), MAX_INWARD
-        )  # subclasses become what they are made of, or it is refused
-    body = marshal.dumps(message, MARSHAL_VERSION)
-    if len(body) > MAX_INWARD:
-        raise CodecError(f"{len(body)} bytes, over the limit of {MAX_INWARD}")
-    return LENGTH.pack(len(body)) + body
+    if not _plain(message, 0):  # subclasses become what they are made of, and the rest is refused
+        message = decode(encode(message, MAX_MESSAGE_BYTES), MAX_MESSAGE_BYTES)
+    body = tell(message)
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise CodecError(f"{len(body)} bytes, over the limit of {MAX_MESSAGE_BYTES}")
+    return framed(body)
 
 
 def _plain(value: object, depth: int) -> bool:

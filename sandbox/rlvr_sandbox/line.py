@@ -13,21 +13,30 @@ from rlvr_sandbox.codec import encode
 CONTROL = 3
 """Descriptor of the channel in a box; 0, 1 and 2 are the program's own."""
 LENGTH = struct.Struct(">I")
-MARSHAL_VERSION = 2
-"""Of what a controller says: every Python 3 reads it, so that the box's may be another one."""
+_MARSHAL_VERSION = 2
+"""Every Python 3 reads it, so that the box's may be another one than its controller's."""
 DESCRIPTORS = struct.Struct("4i")
 """What a box will have at 0, 1, 2 and as its control channel, as a zygote is given them."""
 ENDING = struct.Struct("=iddI")
 """What a zygote says of a box that has ended: exit status or minus the signal, seconds of CPU time, MB of the largest resident
 set of one process, system calls that were refused."""
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""Either way: sources and arguments come from the task. Of a box its controller takes less, and says so."""
 _READ_BYTES = 4096
-_MAX_BYTES = 64 * 2**20
-"""Of one message; the controller takes less, and says so."""
+
+
+def tell(value: Any) -> bytes:
+    """What a controller says to its own interpreter: plain values."""
+    return marshal.dumps(value, _MARSHAL_VERSION)
 
 
 def told(data: bytes) -> Any:
-    """What our own controller says, which is believed."""
+    """What `tell` has said, which is believed."""
     return marshal.loads(data)  # noqa: S302
+
+
+def framed(body: bytes) -> bytes:
+    return LENGTH.pack(len(body)) + body
 
 
 class Line:
@@ -41,8 +50,7 @@ class Line:
     def send_value(self, name: str, number: int, value: Any, max_bytes: int) -> None:
         """`send(name, number, value)`, with a limit for the value alone. Raises CodecError where it is over."""
         body = encode(value, max_bytes)
-        head = _head(name) + encode(number)
-        self.write(LENGTH.pack(len(head) + len(body)) + head + body)
+        self.write(framed(_head(name) + encode(number) + body))
 
     def write(self, data: bytes) -> None:
         written = os.write(self._descriptor, data)
@@ -83,8 +91,7 @@ def _head(name: str) -> bytes:
 
 def packed(*message: Any) -> bytes:
     """Of the box: names, numbers and arguments that the task's own check code makes. Raises CodecError."""
-    body = encode(message, _MAX_BYTES)
-    return LENGTH.pack(len(body)) + body
+    return framed(encode(message, MAX_MESSAGE_BYTES))
 
 
 READY = packed("ready")

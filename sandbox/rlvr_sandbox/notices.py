@@ -34,13 +34,10 @@ class Notices:
     def answer_until_asked(self) -> None:
         """Refuses calls until there is something on the channel."""
         while True:
-            asked = False
-            for descriptor, _ in self._poll.poll():
-                if descriptor == self._channel:
-                    asked = True
-                else:
-                    self._refuse()
-            if asked:
+            ready = [descriptor for descriptor, _ in self._poll.poll()]
+            if self._listener in ready:
+                self._refuse()
+            if self._channel in ready:
                 return
 
     def _refuse(self) -> None:

@@ -12,7 +12,6 @@ import builtins
 import contextlib
 import gc
 import io
-import marshal
 import os
 import sys
 import types
@@ -20,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from rlvr_sandbox.codec import CodecError
-from rlvr_sandbox.line import CONTROL, LENGTH, LOADED, MARSHAL_VERSION, Line
+from rlvr_sandbox.line import CONTROL, LOADED, Line, framed, tell
 
 MAX_MESSAGE = 500
 """Characters of an exception's text that leave the box."""
@@ -61,8 +60,7 @@ def rehearse() -> None:
             ("program", "function", "f", "import math", _PLAY, 1000),
             *(("call", number, ([1, 2.5, "a"], True), {"b": None}) for number in range(1, 4)),
         ):
-            body = marshal.dumps(message, MARSHAL_VERSION)
-            ours.sendall(LENGTH.pack(len(body)) + body)
+            ours.sendall(framed(tell(message)))
         ours.shutdown(_socket.SHUT_WR)
         with contextlib.suppress(EOFError):
             _run(Line(theirs.fileno()))

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from rlvr_sandbox.codec import CodecError, decode, encode
+from rlvr_sandbox.environment import interpreter_from_environment
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.line import LENGTH
 from rlvr_sandbox.remote_wire import (
@@ -206,6 +207,7 @@ class RemoteSandbox:
 
     @classmethod
     def from_environment(cls) -> RemoteSandbox:
+        interpreter_from_environment("remote")  # there is none to choose from here
         address = os.environ.get(ADDRESS_VARIABLE)
         if not address:
             raise SandboxError(f"RLVR_SANDBOX=remote needs {ADDRESS_VARIABLE}: unix:/path/to/socket or tcp:host:port")

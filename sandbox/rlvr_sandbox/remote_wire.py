@@ -24,8 +24,7 @@ from typing import Any, cast
 
 from rlvr_sandbox.codec import CodecError, decode, encode
 from rlvr_sandbox.errors import SandboxError
-from rlvr_sandbox.frames import MAX_INWARD
-from rlvr_sandbox.line import LENGTH
+from rlvr_sandbox.line import LENGTH, MAX_MESSAGE_BYTES
 from rlvr_sandbox.types import Limits, Outcome, Program, Result
 
 VERSION = 1
@@ -35,7 +34,7 @@ SHORTEST_TOKEN = 16
 NONCE_BYTES = 32
 MAX_GREETING = 8192
 """Bytes of a frame before the other side has proven itself."""
-MAX_FRAME = MAX_INWARD
+MAX_FRAME = MAX_MESSAGE_BYTES
 MAX_OUTPUT = MAX_FRAME // 2
 """Bytes of output or value that a program may be allowed, or its result would not fit into a frame."""
 GRACE_S = 30.0

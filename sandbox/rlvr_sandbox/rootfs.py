@@ -149,7 +149,7 @@ def _bind(source: str, target: str) -> None:
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:
-        _write(target)
+        write(target)
     kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
 
 
@@ -165,11 +165,11 @@ def _devices(root: str) -> None:
 def _files(root: str) -> None:
     os.mkdir(root + WORK)
     os.makedirs(f"{root}/etc", exist_ok=True)
-    _write(f"{root}/etc/passwd", f"box:x:{BOX_UID}:{BOX_UID}::{WORK}:/bin/false\n")
-    _write(f"{root}/etc/group", f"box:x:{BOX_UID}:\n")
+    write(f"{root}/etc/passwd", f"box:x:{BOX_UID}:{BOX_UID}::{WORK}:/bin/false\n")
+    write(f"{root}/etc/group", f"box:x:{BOX_UID}:\n")
 
 
-def _write(path: str, text: str = "") -> None:
+def write(path: str, text: str = "") -> None:
     with open(path, "w") as file:
         file.write(text)
 

@@ -291,10 +291,8 @@ def shared_sandbox() -> Lender:
         pid = os.getpid()
         if pid not in _shared:  # a forked child must not talk to its parent's zygotes
             _shared.clear()
-            backend = backend_from_environment()
-            interpreter = interpreter_from_environment(backend)
-            away = backend == "remote"
-            _shared[pid] = RemoteSandbox.from_environment() if away else Sandbox(backend, interpreter=interpreter)
+            kind = RemoteSandbox if backend_from_environment() == "remote" else Sandbox
+            _shared[pid] = kind.from_environment()
         return _shared[pid]
 
 

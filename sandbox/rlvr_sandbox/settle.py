@@ -14,7 +14,7 @@ def into_namespaces(settings: dict[str, Any]) -> tuple[confine.Confinement, int]
     """Returns in their PID 1, with a descriptor of its pid namespace. Raises OSError where refused."""
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     with contextlib.suppress(OSError):  # when the machine runs out of memory, boxes and what makes them go first
-        _write("/proc/self/oom_score_adj", "1000")
+        rootfs.write("/proc/self/oom_score_adj", "1000")
     abi = landlock.version()
     host_uid: int = settings["host_uid"]
     tree = rootfs.interpreter_tree(site_packages=settings["site_packages"], extra=settings["read_only"])
@@ -26,7 +26,7 @@ def into_namespaces(settings: dict[str, Any]) -> tuple[confine.Confinement, int]
     else:
         _map_self()
     with contextlib.suppress(OSError):  # the filter refuses user namespaces, too
-        _write("/proc/sys/user/max_user_namespaces", "0")
+        rootfs.write("/proc/sys/user/max_user_namespaces", "0")
     kernel.drop_bounding_set()
     kernel.unshare(kernel.NEWNS | kernel.NEWIPC | kernel.NEWUTS | kernel.NEWNET | kernel.NEWPID)
     _become_init()
@@ -57,9 +57,9 @@ def _map_self() -> None:
     """An ordinary user may map one id, its own."""
     uid, gid = os.geteuid(), os.getegid()
     kernel.unshare(kernel.NEWUSER)
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{rootfs.BOX_UID} {uid} 1")
-    _write("/proc/self/gid_map", f"{rootfs.BOX_UID} {gid} 1")
+    rootfs.write("/proc/self/setgroups", "deny")
+    rootfs.write("/proc/self/uid_map", f"{rootfs.BOX_UID} {uid} 1")
+    rootfs.write("/proc/self/gid_map", f"{rootfs.BOX_UID} {gid} 1")
 
 
 def _map_from_outside(host_uid: int) -> None:
@@ -74,7 +74,7 @@ def _map_from_outside(host_uid: int) -> None:
             os.close(writing)
             os.read(reading, 1)
             for kind in ("uid_map", "gid_map"):
-                _write(f"/proc/{parent}/{kind}", f"0 0 1\n{rootfs.BOX_UID} {host_uid} 1\n")
+                rootfs.write(f"/proc/{parent}/{kind}", f"0 0 1\n{rootfs.BOX_UID} {host_uid} 1\n")
             status = 0
         os._exit(status)
     os.close(reading)
@@ -85,11 +85,6 @@ def _map_from_outside(host_uid: int) -> None:
         status = os.waitpid(helper, 0)[1]
     if status:
         raise OSError("the uid map of a user namespace cannot be written")
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
 
 
 def _become_init() -> None:

@@ -6,7 +6,6 @@ import _socket
 import contextlib
 import dataclasses
 import functools
-import marshal
 import os
 import select
 import signal
@@ -17,7 +16,7 @@ from collections.abc import Callable, Sequence
 from rlvr_sandbox.codec import CodecError, decode
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.launch import Interpreter, Launcher, start_zygote
-from rlvr_sandbox.line import DESCRIPTORS, ENDING, MARSHAL_VERSION
+from rlvr_sandbox.line import DESCRIPTORS, ENDING, tell
 from rlvr_sandbox.spawner import BoxProcess, Ending
 from rlvr_sandbox.types import Limits
 
@@ -74,7 +73,7 @@ class ZygoteProcess:
             "read_only": interpreter.read_only,
         }
         try:
-            self._channel.send(marshal.dumps(settings, MARSHAL_VERSION))
+            self._channel.send(tell(settings))
             data = self._channel.recv(1 << 16)
             if not data:
                 raise OSError("it ended")
@@ -231,4 +230,4 @@ def _discard(process: BoxProcess) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _request(limits: Limits) -> bytes:
-    return marshal.dumps(dataclasses.asdict(limits), MARSHAL_VERSION)
+    return tell(dataclasses.asdict(limits))

@@ -73,3 +73,15 @@ def verifier_sandbox(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandb
     """The code verifier of this process uses it."""
     monkeypatch.setitem(sandbox_module._shared, os.getpid(), sandbox)
     return sandbox
+
+
+@pytest.fixture(scope="module")
+def zygote_sandbox() -> Iterator[Sandbox]:
+    """The best backend alone, fresh."""
+    with Sandbox("zygote") as one:
+        try:
+            one.walls()
+        except SandboxError as error:
+            pytest.skip(str(error))
+        yield one
+        assert one.restarts == 0

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from rlvr_sandbox import Call, Limits, Program, Result, Sandbox, SandboxError
+from rlvr_sandbox import Call, Limits, Program, Result, Sandbox
 
 LIMITS = Limits(wall_s=10.0, cpu_s=10.0, processes=16)
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    with Sandbox("zygote") as one:
-        try:
-            one.walls()
-        except SandboxError as error:
-            pytest.skip(str(error))
-        yield one
-        assert one.restarts == 0
-
-
-def call(sandbox: Sandbox, source: str, limits: Limits = LIMITS) -> Result:
-    return sandbox.run_now(Program(source=source, mode="function", entry_point="f", limits=limits), call=Call())
+def call(zygote_sandbox: Sandbox, source: str, limits: Limits = LIMITS) -> Result:
+    return zygote_sandbox.run_now(Program(source=source, mode="function", entry_point="f", limits=limits), call=Call())
 
 
 DENIED = {
@@ -38,8 +26,8 @@ DENIED = {
 
 
 @pytest.mark.parametrize("name", DENIED)
-def test_a_denied_call_fails_and_is_told_of(sandbox: Sandbox, name: str) -> None:
-    result = call(sandbox, DENIED[name])
+def test_a_denied_call_fails_and_is_told_of(zygote_sandbox: Sandbox, name: str) -> None:
+    result = call(zygote_sandbox, DENIED[name])
     assert (result.value, result.events) == (1, ("refused_calls",))
 
 
@@ -52,23 +40,23 @@ HONEST = {
 
 
 @pytest.mark.parametrize("name", HONEST)
-def test_an_honest_program_is_not_suspected(sandbox: Sandbox, name: str) -> None:
-    result = call(sandbox, HONEST[name])
+def test_an_honest_program_is_not_suspected(zygote_sandbox: Sandbox, name: str) -> None:
+    result = call(zygote_sandbox, HONEST[name])
     assert (result.value, result.events) == (1, ())
 
 
-def test_the_next_box_is_not_blamed(sandbox: Sandbox) -> None:
-    assert call(sandbox, DENIED["ptrace"]).events
-    assert call(sandbox, "def f(): return 1").events == ()
+def test_the_next_box_is_not_blamed(zygote_sandbox: Sandbox) -> None:
+    assert call(zygote_sandbox, DENIED["ptrace"]).events
+    assert call(zygote_sandbox, "def f(): return 1").events == ()
 
 
-def test_asking_without_end_does_not_keep_a_box_alive(sandbox: Sandbox) -> None:
+def test_asking_without_end_does_not_keep_a_box_alive(zygote_sandbox: Sandbox) -> None:
     source = (
         "import ctypes, os\ndef f():\n    for _ in range(8):\n        if os.fork() == 0: break\n"
         "    while True: ctypes.CDLL(None).ptrace(0, 0, 0, 0)"
     )
     begin = time.monotonic()
-    result = call(sandbox, source, Limits(wall_s=0.5, cpu_s=10.0, processes=16))
+    result = call(zygote_sandbox, source, Limits(wall_s=0.5, cpu_s=10.0, processes=16))
     assert (result.status, result.events) == ("timeout", ("refused_calls",))
     assert time.monotonic() - begin < 5
-    assert call(sandbox, "def f(): return 1").value == 1
+    assert call(zygote_sandbox, "def f(): return 1").value == 1
