@@ -143,7 +143,7 @@ def test_a_killed_zygote_without_namespaces_takes_its_box_along() -> None:
     if interpreter is None:
         pytest.skip("no interpreter that other users can read")
     folder = Path(tempfile.gettempdir())
-    spread = "import os, time\ndef f():\n    open('left', 'w').close()\n    os.fork()\n    while True: time.sleep(1)"
+    spread = "import os, time\nopen('left', 'w').close()\nif os.fork() == 0: time.sleep(600)\ndef f(): time.sleep(600)"
     program = Program(source=spread, mode="function", entry_point="f", limits=Limits(wall_s=20))
     try:
         one = Sandbox("landlock", interpreter=interpreter)
@@ -154,14 +154,22 @@ def test_a_killed_zygote_without_namespaces_takes_its_box_along() -> None:
         zygote: Any = one._idle[0]._process
         (mine,) = folder.glob(f"rlvr-landlock-{zygote.pid}-*")
         with one.open(program) as box:
-            box.load()
+            assert box.load().status == "ok"
+            assert len(_working_in(mine)) >= 2
             os.kill(zygote.pid, signal.SIGKILL)
             with pytest.raises(SandboxError):
                 box.call()
-        living = [path for path in Path("/proc").glob("[0-9]*/cwd") if os.path.exists(path) and _leads_to(path, mine)]
+        until = time.monotonic() + 10  # killed they are; the kernel takes its time to put them away
+        while (living := _working_in(mine)) and time.monotonic() < until:
+            time.sleep(0.01)
         assert living == []
         assert one.run_now(ONE).value == 1
         assert not mine.exists()
+
+
+def _working_in(folder: Path) -> list[Path]:
+    """Processes, by the link to their working directory."""
+    return [link for link in Path("/proc").glob("[0-9]*/cwd") if _leads_to(link, folder)]
 
 
 def _leads_to(link: Path, folder: Path) -> bool:
