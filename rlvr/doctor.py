@@ -280,7 +280,10 @@ def check_sandbox() -> Check:
         reports = probe()
     except SandboxError as error:
         return Check("sandbox", "missing", str(error), "mend the variable; see sandbox/README.md, The interpreter")
-    what = "; ".join(f"{report.name}: {'' if report.works else 'unavailable: '}{report.detail}" for report in reports)
+    details: dict[str, list[str]] = {}
+    for report in reports:
+        details.setdefault(f"{'' if report.works else 'unavailable: '}{report.detail}", []).append(report.name)
+    what = "; ".join(f"{', '.join(names)}: {detail}" for detail, names in details.items())
     works = [report.name for report in reports if report.works]
     if not works:
         return Check("sandbox", "missing", what, "tasks whose answers are programs cannot be scored; see sandbox/README.md")

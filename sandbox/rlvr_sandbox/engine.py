@@ -98,13 +98,17 @@ def _start(interpreter: Interpreter, making: Making) -> Launched:
 
 
 def _client(docker: Any) -> Any:
-    """Raises OSError where nothing answers: asked before the SDK is, which would leave a socket open."""
+    """Raises SandboxError where nothing answers."""
     settings = docker.utils.kwargs_from_env()
     address: str = settings.get("base_url") or docker.constants.DEFAULT_UNIX_SOCKET
-    if "unix://" in address:
-        with socket.socket(socket.AF_UNIX) as knock:
-            knock.connect(address.removeprefix("http+").removeprefix("unix://"))
-    return docker.APIClient(version="auto", **settings)
+    try:
+        if "unix://" in address:  # asked before the SDK is, which would leave a socket open
+            with socket.socket(socket.AF_UNIX) as knock:
+                knock.connect(address.removeprefix("http+").removeprefix("unix://"))
+        return docker.APIClient(version="auto", **settings)
+    except (docker.errors.DockerException, OSError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise SandboxError(f"no engine answers at {address} ({why}); start dockerd, or set DOCKER_HOST") from error
 
 
 def _sdk() -> Any:

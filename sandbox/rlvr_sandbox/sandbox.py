@@ -207,21 +207,21 @@ class Sandbox:
 
     def _choose(self) -> ZygoteProcess:
         """The best backend that can be started here and stands the attack, with its first zygote."""
-        names = SAFE_BACKENDS if self.backend == "auto" else (self.backend,)
-        reasons: list[str] = []
-        for name in names:
-            for launch in _LAUNCHERS[name]:
-                try:
-                    zygote = ZygoteProcess(self._interpreter, launch)
-                    if name != UNSAFE_BACKEND:
-                        _prove(zygote)
-                except SandboxError as error:
-                    reasons.append(f"{name}: {error}" if self.backend == "auto" else str(error))
-                    continue
-                self.backend, self._launch = name, launch
+        reasons: dict[str, list[str]] = {}
+        for name in SAFE_BACKENDS if self.backend == "auto" else (self.backend,):
+            try:
+                zygote, self._launch = _started(name, self._interpreter)
+            except SandboxError as error:
+                reasons.setdefault(str(error), []).append(name)
+            else:
+                self.backend = name
                 return zygote
-        what = "no backend holds" if self.backend == "auto" else f"backend {self.backend} does not hold"
-        raise SandboxError(f"{what} on this machine, so nothing is run: {'; '.join(dict.fromkeys(reasons))}")
+        if self.backend != "auto":
+            raise SandboxError(
+                f"backend {self.backend} does not hold on this machine, so nothing is run: {'; '.join(reasons)}"
+            )
+        why = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        raise SandboxError(f"no backend holds on this machine, so nothing is run: {why}")
 
     def _give_back(self, zygote: ZygoteProcess, healthy: bool) -> None:
         with self._lock:
@@ -248,6 +248,22 @@ def _box(loan: _Loan, program: Program, stdin: bytes) -> Generator[Box]:
         finally:
             box.close()
             loan.healthy = not box.lost
+
+
+def _started(name: str, interpreter: Interpreter) -> tuple[ZygoteProcess, Launcher]:
+    """The first zygote of a backend, and how to start more. Raises SandboxError, with the reasons, where it cannot be started or does
+    not stand the attack."""
+    reasons: list[str] = []
+    for launch in _LAUNCHERS[name]:
+        try:
+            zygote = ZygoteProcess(interpreter, launch)
+            if name != UNSAFE_BACKEND:
+                _prove(zygote)
+        except SandboxError as error:
+            reasons.append(str(error))
+        else:
+            return zygote, launch
+    raise SandboxError("; ".join(dict.fromkeys(reasons)))
 
 
 def _prove(zygote: ZygoteProcess) -> None:
@@ -315,10 +331,12 @@ def probe() -> list[BackendReport]:
     for name in SAFE_BACKENDS:
         theirs = interpreter if (name == "docker") == (named == "docker") else Interpreter()
         try:
-            with Sandbox(name, interpreter=theirs) as sandbox:
-                reports.append(BackendReport(name=name, works=True, detail=describe(sandbox.walls())))
+            zygote, _ = _started(name, theirs)
         except SandboxError as error:
             reports.append(BackendReport(name=name, works=False, detail=str(error)))
+        else:
+            zygote.close()
+            reports.append(BackendReport(name=name, works=True, detail=describe(zygote.walls)))
     return reports
 
 

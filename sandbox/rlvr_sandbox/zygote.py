@@ -50,17 +50,16 @@ _FORK_HANDLERS = frozenset({"random", "threading"})
 
 
 def main(channel_descriptor: int) -> None:
-    """Reads its settings from the channel, says `ready` or `failed`, and serves until the controller hangs up."""
+    """Reads its settings from the channel, says `ready`, `unfit` or `failed`, and serves until the controller hangs up."""
     sys.path[:] = [folder for folder in sys.path if folder]
     for name in PRELOAD:
         importlib.import_module(name)
     channel = _socket.socket(fileno=channel_descriptor)
     settings = told(channel.recv(1 << 20))
+    if unfit := _preload(settings["preload"]):
+        channel.send(encode({"unfit": unfit}))
+        return
     try:
-        for name in settings["preload"]:
-            importlib.import_module(name)
-        if len(os.listdir("/proc/self/task")) > 1:
-            raise ImportError("a module of `preload` has started threads, which no box would have; leave it out")
         serving.handlers_matter = bool(settings["preload"]) or not _FORK_HANDLERS.isdisjoint(sys.modules)
         _furnish()
         program.rehearse()
@@ -82,6 +81,21 @@ def main(channel_descriptor: int) -> None:
     }
     channel.send(encode({"ready": said, "python": sys.version.split()[0]}))
     serving.serve(channel, own_namespace, confinement, listener)
+
+
+def _preload(names: list[str]) -> str:
+    """Why what is asked for cannot be imported, or nothing."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a package may be broken in any way
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            return f"`preload` names {name}, which {sys.executable} cannot import ({why}); leave it out, or choose an interpreter with it"
+        if len(os.listdir("/proc/self/task")) > 1:
+            return (
+                f"`preload` names {name}, which starts threads when it is imported, and no box would have them; leave it out"
+            )
+    return ""
 
 
 def _furnish() -> None:

@@ -80,6 +80,8 @@ class ZygoteProcess:
             answer = decode(data)
         except (OSError, CodecError) as error:
             raise SandboxError(f"the zygote did not start: {self._process.complaint() or error}") from error
+        if "unfit" in answer:
+            raise SandboxError(f"the interpreter cannot be used: {answer['unfit']}")
         if "ready" not in answer:
             raise SandboxError(f"the zygote cannot be isolated here: {answer.get('failed') or self._process.complaint()}")
         self._channel.settimeout(_ANSWER_S)

@@ -58,8 +58,23 @@ def test_a_module_that_starts_threads_is_not_loaded_before(python: Path) -> None
         "import threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
     )
     interpreter = Interpreter(path=str(python), site_packages=True, preload=("threaded",))
-    with pytest.raises(SandboxError, match="has started threads"), Sandbox("zygote", interpreter=interpreter) as sandbox:
+    with (
+        pytest.raises(SandboxError, match="threaded, which starts threads"),
+        Sandbox("zygote", interpreter=interpreter) as sandbox,
+    ):
         sandbox.walls()
+
+
+def test_a_module_that_cannot_be_loaded_before_is_named_once(python: Path) -> None:
+    (packages,) = python.parents[1].glob("lib/python*/site-packages")
+    (packages / "broken.py").write_text("raise RuntimeError('no such\\nprocessor')\n")
+    interpreter = Interpreter(path=str(python), site_packages=True, preload=("broken",))
+    with pytest.raises(SandboxError) as caught, Sandbox(interpreter=interpreter) as sandbox:
+        sandbox.walls()
+    said = str(caught.value)
+    assert f"zygote, bwrap, landlock: the interpreter cannot be used: `preload` names broken, which {python}" in said
+    assert "RuntimeError: no such processor" in said
+    assert said.count("broken") == 1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
