@@ -1,4 +1,4 @@
-"""What made a run: versions, commit, machine, command line and the hashes of everything that went in."""
+"""What made a run: versions, commit, machine, command line, the hashes of everything that went in, and what programs ran in."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from rlvr import machine
 from rlvr.errors import RlvrError
 from rlvr.redaction import Redactor
+from rlvr_sandbox import settings_from_environment
 
 PACKAGES = (
     "rlvr",
@@ -57,6 +58,7 @@ def build_manifest(
         },
         "hashes": dict(hashes),
         "verifiers": dict(verifiers),
+        "sandbox": redactor.value(settings_from_environment()),
     }
 
 

@@ -1,4 +1,4 @@
-"""What made the runs of a comparison, and where that is not the same for all: code, versions, verifiers, machine, start.
+"""What made the runs of a comparison, and where that is not the same for all: code, versions, verifiers, sandbox, machine, start.
 
 Configs say what was meant to differ; manifests say what else did. A run made by other code is no control for one made by this.
 """
@@ -46,6 +46,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "adapter to start from": str(hashes.get("adapter", "none"))[:19],
         **{f"version of {name}": str(value) for name, value in section("versions").items()},
         **{f"verifier {name}": str(value) for name, value in section("verifiers").items()},
+        **{f"sandbox {name}": str(value) for name, value in section("sandbox").items()},
     }
 
 

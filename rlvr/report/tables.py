@@ -156,7 +156,12 @@ def provenance_rows(run: RunRecord) -> list[tuple[str, str]]:
     rows.append(("command", " ".join(map(str, manifest.get("command") or []))))
     for where, commit in (manifest.get("git") or {}).items():
         rows.append((f"commit ({where.replace('_', ' ')})", _commit(commit)))
-    for section, word in (("versions", "version of"), ("verifiers", "verifier"), ("hashes", "hash of")):
+    for section, word in (
+        ("versions", "version of"),
+        ("verifiers", "verifier"),
+        ("hashes", "hash of"),
+        ("sandbox", "sandbox"),
+    ):
         rows += [(f"{word} {name.replace('_', ' ')}", str(value)) for name, value in _items(manifest, section)]
     rows += [(f"machine {name.replace('_', ' ')}", _shown(value)) for name, value in _items(manifest, "machine")]
     if resumed := manifest.get("resumed"):

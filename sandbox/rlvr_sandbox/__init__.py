@@ -5,7 +5,7 @@
 
 from rlvr_sandbox.box import Box
 from rlvr_sandbox.codec import CodecError
-from rlvr_sandbox.environment import backend_from_environment, interpreter_from_environment
+from rlvr_sandbox.environment import backend_from_environment, interpreter_from_environment, settings_from_environment
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.launch import Interpreter
 from rlvr_sandbox.protocol import Lender, LentBox
@@ -36,5 +36,6 @@ __all__ = [
     "describe",
     "interpreter_from_environment",
     "probe",
+    "settings_from_environment",
     "shared_sandbox",
 ]

@@ -11,8 +11,15 @@ import shutil
 
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.launch import Interpreter
+from rlvr_sandbox.remote_wire import ADDRESS_VARIABLE
 
 BACKEND, PYTHON, IMAGE, PRELOAD = "RLVR_SANDBOX", "RLVR_SANDBOX_PYTHON", "RLVR_SANDBOX_IMAGE", "RLVR_SANDBOX_PRELOAD"
+
+
+def settings_from_environment() -> dict[str, str]:
+    """What is set of all this, and where the service is: for a record of what programs ran in. No secret is among them."""
+    named = {"backend": BACKEND, "python": PYTHON, "image": IMAGE, "preload": PRELOAD, "address": ADDRESS_VARIABLE}
+    return {name: os.environ[variable] for name, variable in named.items() if os.environ.get(variable)}
 
 
 def backend_from_environment() -> str:

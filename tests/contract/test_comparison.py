@@ -193,12 +193,14 @@ def test_what_made_the_runs_is_said_and_where_it_is_not_the_same(tmp_path: Path)
     git = {"rlvr": {"commit": "1234567890abcdef", "dirty": True}}
     machine = {"cpu": "Z80", "cores": 1, "gpus": [{"name": "H200"}]}
     other = dict(found[1].manifest) | {"git": git, "machine": machine, "hashes": {"adapter": "sha256:ff"}}
+    other["sandbox"] = {"preload": "numpy"}
     mixed = [found[0], dataclasses.replace(found[1], manifest=other)]
     told = unlike(mixed)
     assert [sentence.split(", which")[0].split("same ")[1] for sentence in told] == [
         "commit",
         "machine",
         "adapter to start from",
+        "sandbox preload",
     ]
     assert "1234567890ab with uncommitted changes (dapo-0)" in told[0]
     assert "1 cores of Z80, H200" in origin(mixed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -22,7 +23,11 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
-def test_manifest_holds_what_decides_a_run_and_no_secret() -> None:
+def test_manifest_holds_what_decides_a_run_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("RLVR_SANDBOX")]:
+        monkeypatch.delenv(name)
+    for name, value in (("PYTHON", "/opt/s3cr3t-value/python"), ("PRELOAD", "numpy"), ("TOKEN", "another one")):
+        monkeypatch.setenv(f"RLVR_SANDBOX_{name}", value)
     redactor = Redactor({"HF_TOKEN": "s3cr3t-value"})
     manifest = build_manifest(
         hashes={"model": "sha256:00"},
@@ -34,6 +39,7 @@ def test_manifest_holds_what_decides_a_run_and_no_secret() -> None:
     assert {"python", "rlvr", "torch", "transformers", "peft"} <= manifest["versions"].keys()
     assert (manifest["hashes"], manifest["verifiers"]) == ({"model": "sha256:00"}, {"math": "1"})
     assert manifest["machine"]["cores"] >= 1
+    assert manifest["sandbox"] == {"python": f"/opt/{REDACTED}/python", "preload": "numpy"}
     assert json.loads(json.dumps(manifest)) == manifest
 
 
