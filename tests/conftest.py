@@ -53,11 +53,26 @@ CORPUS = [f"What is {a} + {b}? The answer is {a + b}." for a in range(10, 40) fo
 ]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several processes (`-n 2 --dist loadgroup`): what shares a fixture that takes long stays together, the rest is dealt out."""
+    for item in items:
+        if _layer(item) in ("contract", "loop", "gpu"):
+            shares_engine = "vllm_engine" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("engine" if shares_engine else str(item.path)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    layer = item.path.relative_to(item.config.rootpath / "tests").parts[0]
-    _use_threads(len(os.sched_getaffinity(0)) if layer in ("loop", "gpu") else 1)
+    layer = _layer(item)
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    _use_threads(max(1, len(os.sched_getaffinity(0)) // processes) if layer in ("loop", "gpu") else 1)
     if layer == "gpu" or item.get_closest_marker("gpu"):
         _skip_without_cuda()
+
+
+def _layer(item: pytest.Item) -> str:
+    """Its folder below `tests`."""
+    return item.path.relative_to(item.config.rootpath / "tests").parts[0]
 
 
 def _use_threads(count: int) -> None:

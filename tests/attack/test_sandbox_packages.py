@@ -74,7 +74,7 @@ def test_a_module_that_cannot_be_loaded_before_is_named_once(python: Path) -> No
     said = str(caught.value)
     assert f"zygote, bwrap, landlock: the interpreter cannot be used: `preload` names broken, which {python}" in said
     assert "RuntimeError: no such processor" in said
-    assert said.count("broken") == 1
+    assert said.count("RuntimeError") == 1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
