@@ -14,6 +14,9 @@ DEVICE := $(or $(STAMPED),$(shell nvidia-smi -L 2>/dev/null | grep -q GPU && ech
 endif
 STAMP := .venv/setup-$(DEVICE).stamp
 
+# Processes of the tests: what shares a fixture that takes long is kept in one (tests/conftest.py). `make test TWO=` has only one.
+TWO := -n 2 --dist loadgroup
+
 .PHONY: help setup demo bench sandbox-image test test-unit test-contract test-attack test-loop test-gpu lint format lock clean
 
 help: ## List the targets
@@ -39,19 +42,19 @@ sandbox-image: ## The image of the sandbox's docker backend, from Debian package
 	sandbox/make-image
 
 test: setup ## Run every test
-	.venv/bin/pytest -n 2 --dist loadgroup
+	.venv/bin/pytest $(TWO)
 
 test-unit: setup ## Pure functions: seconds
 	.venv/bin/pytest tests/unit -n 2 --dist worksteal
 
 test-contract: setup ## One suite per protocol, over every implementation; parts at work on a tiny model
-	.venv/bin/pytest tests/contract
+	.venv/bin/pytest tests/contract $(TWO)
 
 test-attack: setup ## Hostile completions: one property each
-	.venv/bin/pytest tests/attack
+	.venv/bin/pytest tests/attack $(TWO)
 
 test-loop: setup ## The real model, real vLLM, kill and resume: minutes
-	.venv/bin/pytest tests/loop
+	.venv/bin/pytest tests/loop $(TWO)
 
 test-gpu: setup ## What needs CUDA; skipped without it
 	.venv/bin/pytest tests/gpu
