@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,8 +73,8 @@ def test_a_module_that_cannot_be_loaded_before_is_named_once(python: Path) -> No
     with pytest.raises(SandboxError) as caught, Sandbox(interpreter=interpreter) as sandbox:
         sandbox.walls()
     said = str(caught.value)
-    assert f"zygote, bwrap, landlock: the interpreter cannot be used: `preload` names broken, which {python}" in said
-    assert "RuntimeError: no such processor" in said
+    assert re.search(r"zygote(, \w+)*: the interpreter cannot be used: `preload` names broken, which", said)
+    assert f"{python} cannot import (RuntimeError: no such processor)" in said
     assert said.count("RuntimeError") == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -36,10 +37,13 @@ def learner_of(policy: Policy) -> Learner:
 
 def losses(learner: Learner, steps: int, objective: str = "clipped") -> list[tuple[float, ...]]:
     """Loss, gradient norm and entropy of each step."""
-    batch = batch_of(GROUPS)
-    device = learner.policy.device
-    for name in ("advantages", "sampled_logprobs", "weights"):
-        object.__setattr__(batch, name, getattr(batch, name).to(device))
+    device, batch = learner.policy.device, batch_of(GROUPS)
+    batch = dataclasses.replace(
+        batch,
+        advantages=batch.advantages.to(device),
+        sampled_logprobs=batch.sampled_logprobs.to(device),
+        weights=batch.weights.to(device),
+    )
     found = [learner.update(batch, OBJECTIVES[objective], ALGORITHM) for _ in range(steps)]
     return [(metrics["loss"], metrics["grad_norm"], metrics["entropy"]) for metrics in found]
 

@@ -9,33 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.loop.tiny_runs import finish, rlvr, source, trail, wait_for, write_parity_tasks, write_recipe
+from tests.loop.tiny_runs import finish, rlvr, trail, wait_for, write_sft_then_rl
 
 
 @pytest.fixture(scope="module")
 def recipe(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recipe")
-    write_parity_tasks(folder, 12)
-    tasks = source(folder / "tasks.jsonl")
-    return write_recipe(
-        folder,
-        tiny_model_dir,
-        stages=["sft", "rl"],
-        sft={"tasks": tasks, "steps": 3, "batch_size": 4, "optimizer": {"learning_rate": 1e-2}},
-        rl={
-            "algorithm": {"preset": "dapo", "overlong_buffer_tokens": 2, "kl_coef": 0.05},
-            "tasks": tasks,
-            "steps": 4,
-            "prompts_per_step": 3,
-            "group_size": 4,
-            "updates_per_batch": 2,
-            "max_completion_tokens": 6,
-            "max_prompt_tokens": 64,
-            "optimizer": {"learning_rate": 1e-2},
-        },
-        eval={"tasks": tasks, "max_completion_tokens": 6, "every": 2},
-        checkpoint={"every": 1, "keep_last": 2},
-    )
+    return write_sft_then_rl(tmp_path_factory.mktemp("recipe"), tiny_model_dir)
 
 
 def test_a_run_leaves_everything_a_score_can_be_traced_with(straight: Path) -> None:

@@ -67,6 +67,31 @@ def write_recipe(folder: Path, model: Path, **sections: Any) -> Path:
     return path
 
 
+def write_sft_then_rl(folder: Path, model: Path) -> Path:
+    """A recipe with both stages, three and four steps, over arbitrary tasks."""
+    write_parity_tasks(folder, 12)
+    tasks = source(folder / "tasks.jsonl")
+    return write_recipe(
+        folder,
+        model,
+        stages=["sft", "rl"],
+        sft={"tasks": tasks, "steps": 3, "batch_size": 4, "optimizer": {"learning_rate": 1e-2}},
+        rl={
+            "algorithm": {"preset": "dapo", "overlong_buffer_tokens": 2, "kl_coef": 0.05},
+            "tasks": tasks,
+            "steps": 4,
+            "prompts_per_step": 3,
+            "group_size": 4,
+            "updates_per_batch": 2,
+            "max_completion_tokens": 6,
+            "max_prompt_tokens": 64,
+            "optimizer": {"learning_rate": 1e-2},
+        },
+        eval={"tasks": tasks, "max_completion_tokens": 6, "every": 2},
+        checkpoint={"every": 1, "keep_last": 2},
+    )
+
+
 def rlvr(*arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
     return subprocess.Popen(
