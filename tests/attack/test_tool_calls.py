@@ -84,10 +84,23 @@ UNITS = {
 }
 
 
+SOON_S, TRIES = 0.1, 3
+"""A busy machine stalls now and then; what is slow is slow every time."""
+
+
+def seconds(scored: Task, completion: Completion, value: float) -> float:
+    """Of CPU, until the score is there, which has this value."""
+    begin = time.thread_time()
+    score = score_now(scored, completion)
+    took = time.thread_time() - begin
+    assert score.value == value
+    return took
+
+
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_every_format_is_linear(format_name: str) -> None:
     """Each unit repeated to the size that is still read, bare and where a value stands: under 0.1 s of CPU."""
-    slow: dict[str, float] = {}
+    slow: list[str] = []
     for name, unit in UNITS.items():
         for start in (
             "",
@@ -97,21 +110,15 @@ def test_every_format_is_linear(format_name: str) -> None:
             "[TOOL_CALLS]f[ARGS]",
         ):
             completion = Completion(text=start + unit * (SIZE // len(unit)))
-            begin = time.thread_time()
-            score = score_now(task(format=format_name), completion)
-            seconds = time.thread_time() - begin
-            assert score.value == 0.0
-            if seconds > 0.1:
-                slow[f"{start}{name}"] = seconds
+            if not any(seconds(task(format=format_name), completion, 0.0) < SOON_S for _ in range(TRIES)):
+                slow.append(f"{start}{name}")
     assert not slow
 
 
 def test_a_giant_but_legal_call_is_scored_in_time() -> None:
     many = [{"name": "f", "arguments": {"n": n, "s": "x" * 900}} for n in range(60)]
     text = "".join(f"<tool_call>{json.dumps(item)}</tool_call>" for item in many)
-    begin = time.thread_time()
-    assert score_now(task(many), Completion(text=text)).passed
-    assert time.thread_time() - begin < 0.1
+    assert any(seconds(task(many), Completion(text=text), 1.0) < SOON_S for _ in range(TRIES))
 
 
 @pytest.mark.parametrize("partial", [False, True])
