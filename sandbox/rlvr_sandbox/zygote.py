@@ -84,18 +84,24 @@ def main(channel_descriptor: int) -> None:
 
 
 def _preload(names: list[str]) -> str:
-    """Why what is asked for cannot be imported, or nothing."""
+    """Why this interpreter cannot be used with what is asked for, or nothing."""
+    if _has_threads():
+        return f"{sys.executable} has threads as soon as it is started, and no box would have them; see the start-up files of its packages"
     for name in names:
         try:
             importlib.import_module(name)
         except Exception as error:  # a package may be broken in any way
             why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             return f"`preload` names {name}, which {sys.executable} cannot import ({why}); leave it out, or choose an interpreter with it"
-        if len(os.listdir("/proc/self/task")) > 1:
+        if _has_threads():
             return (
                 f"`preload` names {name}, which starts threads when it is imported, and no box would have them; leave it out"
             )
     return ""
+
+
+def _has_threads() -> bool:
+    return len(os.listdir("/proc/self/task")) > 1
 
 
 def _furnish() -> None:

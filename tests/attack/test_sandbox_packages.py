@@ -66,6 +66,21 @@ def test_a_module_that_starts_threads_is_not_loaded_before(python: Path) -> None
         sandbox.walls()
 
 
+def test_an_interpreter_that_has_threads_from_its_start_is_refused(python: Path) -> None:
+    """With nothing to preload, too: a start-up file of an installed package may have begun them."""
+    (packages,) = python.parents[1].glob("lib/python*/site-packages")
+    start_up = packages / "threads.pth"
+    start_up.write_text("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n")
+    try:
+        with (
+            pytest.raises(SandboxError, match=f"{python} has threads as soon as it is started"),
+            Sandbox("zygote", interpreter=Interpreter(path=str(python), site_packages=True)) as sandbox,
+        ):
+            sandbox.walls()
+    finally:
+        start_up.unlink()
+
+
 def test_a_module_that_cannot_be_loaded_before_is_named_once(python: Path) -> None:
     (packages,) = python.parents[1].glob("lib/python*/site-packages")
     (packages / "broken.py").write_text("raise RuntimeError('no such\\nprocessor')\n")
