@@ -268,7 +268,7 @@ def check_docker() -> Check:
 def check_sandbox() -> Check:
     """What each backend that can run model-written programs guarantees here, or why it cannot be used, best first; the service,
     where the environment says that programs run there."""
-    from rlvr_sandbox import RemoteSandbox, SandboxError, backend_from_environment, probe
+    from rlvr_sandbox import RemoteSandbox, SandboxError, backend_from_environment, probe, told_together
 
     if backend_from_environment() == "remote":
         try:
@@ -280,10 +280,7 @@ def check_sandbox() -> Check:
         reports = probe()
     except SandboxError as error:
         return Check("sandbox", "missing", str(error), "mend the variable; see sandbox/README.md, The interpreter")
-    details: dict[str, list[str]] = {}
-    for report in reports:
-        details.setdefault(f"{'' if report.works else 'unavailable: '}{report.detail}", []).append(report.name)
-    what = "; ".join(f"{', '.join(names)}: {detail}" for detail, names in details.items())
+    what = told_together((report.name, f"{'' if report.works else 'unavailable: '}{report.detail}") for report in reports)
     works = [report.name for report in reports if report.works]
     if not works:
         return Check("sandbox", "missing", what, "tasks whose answers are programs cannot be scored; see sandbox/README.md")

@@ -10,7 +10,7 @@ from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.launch import Interpreter
 from rlvr_sandbox.protocol import Lender, LentBox
 from rlvr_sandbox.remote import RemoteSandbox
-from rlvr_sandbox.sandbox import BACKENDS, BackendReport, Sandbox, describe, probe, shared_sandbox
+from rlvr_sandbox.sandbox import BACKENDS, BackendReport, Sandbox, describe, probe, shared_sandbox, told_together
 from rlvr_sandbox.types import Call, Limits, Outcome, Program, Result, Status
 from rlvr_sandbox.zygote_process import Walls
 
@@ -38,4 +38,5 @@ __all__ = [
     "probe",
     "settings_from_environment",
     "shared_sandbox",
+    "told_together",
 ]

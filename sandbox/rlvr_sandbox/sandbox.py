@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import os
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Protocol
 
@@ -207,21 +207,20 @@ class Sandbox:
 
     def _choose(self) -> ZygoteProcess:
         """The best backend that can be started here and stands the attack, with its first zygote."""
-        reasons: dict[str, list[str]] = {}
+        reasons: list[tuple[str, str]] = []
         for name in SAFE_BACKENDS if self.backend == "auto" else (self.backend,):
             try:
                 zygote, self._launch = _started(name, self._interpreter)
             except SandboxError as error:
-                reasons.setdefault(str(error), []).append(name)
+                reasons.append((name, str(error)))
             else:
                 self.backend = name
                 return zygote
-        if self.backend != "auto":
-            raise SandboxError(
-                f"backend {self.backend} does not hold on this machine, so nothing is run: {'; '.join(reasons)}"
-            )
-        why = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
-        raise SandboxError(f"no backend holds on this machine, so nothing is run: {why}")
+        if self.backend == "auto":
+            what, why = "no backend holds", told_together(reasons)
+        else:
+            what, why = f"backend {self.backend} does not hold", reasons[0][1]
+        raise SandboxError(f"{what} on this machine, so nothing is run: {why}")
 
     def _give_back(self, zygote: ZygoteProcess, healthy: bool) -> None:
         with self._lock:
@@ -338,6 +337,14 @@ def probe() -> list[BackendReport]:
             zygote.close()
             reports.append(BackendReport(name=name, works=True, detail=describe(zygote.walls)))
     return reports
+
+
+def told_together(said: Iterable[tuple[str, str]]) -> str:
+    """What is said of each name; names of which the same is said stand together."""
+    names: dict[str, list[str]] = {}
+    for name, what in said:
+        names.setdefault(what, []).append(name)
+    return "; ".join(f"{', '.join(alike)}: {what}" for what, alike in names.items())
 
 
 def describe(walls: Walls) -> str:

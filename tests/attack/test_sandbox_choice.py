@@ -70,6 +70,14 @@ def test_a_report_of_every_backend_says_what_holds_or_why_not() -> None:
         assert "seccomp" in report.detail if report.works else report.detail
 
 
+def test_a_report_of_what_cannot_be_started_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    launchers = dict.fromkeys(sandbox_module.SAFE_BACKENDS, (refuses, refuses))
+    monkeypatch.setattr(sandbox_module, "_LAUNCHERS", launchers)
+    assert [(report.works, report.detail) for report in probe()] == [(False, "not today")] * len(launchers)
+    with pytest.raises(SandboxError, match=f"{', '.join(launchers)}: not today$"), Sandbox() as sandbox:
+        sandbox.walls()
+
+
 def test_a_missing_engine_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody")
     with Sandbox("docker") as one, pytest.raises(SandboxError, match=r"no engine answers at .*nobody .*; start dockerd"):
