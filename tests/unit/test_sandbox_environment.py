@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from rlvr_sandbox import Interpreter, Sandbox, SandboxError, interpreter_from_environment, shared_sandbox
+from rlvr_sandbox import sandbox as sandbox_module
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("", "_PYTHON", "_IMAGE", "_PRELOAD"):
         monkeypatch.delenv(f"RLVR_SANDBOX{name}", raising=False)
+    monkeypatch.setattr(sandbox_module, "_shared", {})  # another test of this process may have made one
 
 
 def test_unset_it_is_the_running_interpreter_without_its_packages() -> None:
