@@ -1,7 +1,8 @@
 """One box as its controller sees it: hands the program and inputs over, keeps the clock, and stops reading when it is too much.
 
 The box is hostile from the moment it has the source. Before that it has said that its confinement is complete; only a failure
-until then is ours. Afterwards nothing it does, or stops doing, is a `SandboxError`, or a program could choose not to be scored.
+until then is ours. Afterwards nothing it does, or stops doing, is a `SandboxError`, or a program could choose not to be scored. What
+is done to it is: the kernel says whether it ended a program because the machine, and not the box, was out of memory.
 """
 
 from __future__ import annotations
@@ -261,6 +262,11 @@ class Box:
         return Outcome(status="timeout", message=f"stopped after {self._ended - self._started:.1f} s")
 
     def _end(self, ending: Ending) -> Outcome:
+        if ending.out_of_memory == "machine":
+            raise SandboxError(
+                "this machine, or what holds its sandboxes, ran out of memory, and a program within its limit was ended for it; "
+                "run fewer at a time, or give them less `memory_mb`"
+            )
         if ending.out_of_memory:
             return Outcome(status="memory", message=f"over {self._limits.memory_mb} MB")
         if ending.over:

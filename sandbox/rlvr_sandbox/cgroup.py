@@ -11,6 +11,7 @@ import itertools
 import os
 from pathlib import Path
 
+from rlvr_sandbox.spawner import OutOfMemory
 from rlvr_sandbox.types import Limits
 
 _ZYGOTE_MB = 64
@@ -36,6 +37,7 @@ class Group:
         counts = memory / "cpu.stat" if self.version == 2 else cpu / "cpuacct.usage" if cpu else None
         self._cpu = os.open(counts, os.O_RDONLY | os.O_CLOEXEC) if counts else -1
         self._limits: tuple[int, int] | None = None
+        self._full = self._times_full()
         self._events = os.open(
             memory / ("memory.events" if self.version == 2 else "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC
         )
@@ -55,17 +57,19 @@ class Group:
             (self._pids / "pids.max").write_text(str(limits.processes + _ZYGOTE_PROCESSES))
             self._limits = wanted
 
-    def ran_out_of_memory(self) -> bool:
-        """Whether the kernel has killed a process of the group for memory since this was asked last."""
-        before, self._kills = self._kills, self._count()
-        return self._kills > before
+    def out_of_memory(self) -> OutOfMemory:
+        """Why the kernel has killed a process of the group for memory since this was asked last."""
+        kills = _count(os.pread(self._events, 4096, 0), b"oom_kill")
+        if kills == self._kills:
+            return ""
+        before, self._kills, self._full = self._full, kills, self._times_full()
+        return "box" if self._full > before else "machine"
 
-    def _count(self) -> int:
-        for line in os.pread(self._events, 4096, 0).splitlines():
-            name, _, count = line.partition(b" ")
-            if name == b"oom_kill":
-                return int(count)
-        return 0
+    def _times_full(self) -> int:
+        """How often the group has met its own limit; with v1 also when the kernel then found something to give back."""
+        if self.version == 2:
+            return _count((self._memory / "memory.events").read_bytes(), b"oom")
+        return int((self._memory / "memory.failcnt").read_text())
 
     def cpu_s(self) -> float | None:
         """Seconds of CPU time that everything in the group has used so far; None where that is not counted."""
@@ -87,6 +91,14 @@ class Group:
         for folder in self._folders:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _count(events: bytes, wanted: bytes) -> int:
+    for line in events.splitlines():
+        name, _, count = line.partition(b" ")
+        if name == wanted:
+            return int(count)
+    return 0
 
 
 def make_group() -> Group | None:
@@ -182,7 +194,7 @@ def group_of(pid: int) -> Group | None:
             group = Group(folders["memory"], folders["pids"], folders.get("cpuacct"))
         else:
             group = Group(folders[""], folders[""])
-        group.ran_out_of_memory()
+        group.out_of_memory()
         return group
     return None
 

@@ -25,6 +25,7 @@ from rlvr_sandbox import cgroup
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.launch import ENVIRONMENT, FLAGS, PACKAGE, Interpreter, Launched, Making, fresh_uid
 from rlvr_sandbox.seccomp import DENIED
+from rlvr_sandbox.spawner import OutOfMemory
 from rlvr_sandbox.types import Limits
 
 _INSIDE = "/rlvr"
@@ -239,7 +240,7 @@ class EngineGroup:
         pid = client.inspect_container(name)["State"]["Pid"]
         self._group = cgroup.group_of(pid)
         if self._group is not None:
-            self._group.ran_out_of_memory()
+            self._group.out_of_memory()
 
     def add(self, pid: int) -> None:
         """What is in the container is in its group."""
@@ -254,9 +255,9 @@ class EngineGroup:
                 raise OSError(str(error)) from error
             self._memory_mb = limits.memory_mb
 
-    def ran_out_of_memory(self) -> bool:
-        """False where the group's files are not to be seen from here: then the box has died by a signal."""
-        return self._group is not None and self._group.ran_out_of_memory()
+    def out_of_memory(self) -> OutOfMemory:
+        """Nothing where the group's files are not to be seen from here: then the box has died by a signal."""
+        return self._group.out_of_memory() if self._group is not None else ""
 
     def cpu_s(self) -> float | None:
         return self._group.cpu_s() if self._group is not None else None

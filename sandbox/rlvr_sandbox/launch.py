@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from rlvr_sandbox.cgroup import make_group
 from rlvr_sandbox.errors import SandboxError
+from rlvr_sandbox.spawner import OutOfMemory
 from rlvr_sandbox.types import Limits
 
 Making = Literal["namespaces", "given", "landlock", "none"]
@@ -82,7 +83,7 @@ class Group(Protocol):
 
     def add(self, pid: int) -> None: ...
     def limit(self, limits: Limits) -> None: ...
-    def ran_out_of_memory(self) -> bool: ...
+    def out_of_memory(self) -> OutOfMemory: ...
     def cpu_s(self) -> float | None: ...
     def close(self) -> None: ...
 
@@ -159,7 +160,7 @@ def _group_of(pid: int | None) -> Group | None:
             if pid is not None:
                 group.add(pid)
             group.limit(Limits())
-            group.ran_out_of_memory()
+            group.out_of_memory()
             group.cpu_s()
         except (OSError, ValueError, IndexError):
             group.close()

@@ -5,9 +5,13 @@ from __future__ import annotations
 import _socket
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from rlvr_sandbox.types import Limits
+
+OutOfMemory = Literal["", "box", "machine"]
+"""Whose memory was used up when the kernel killed a process of a box for it: what the box may use, or what is around it, which is the
+machine or a group of processes with a limit of its own; empty: it killed none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,7 +22,7 @@ class Ending:
     """Exit status, or minus the signal."""
     cpu_s: float
     peak_memory_mb: float
-    out_of_memory: bool = False
+    out_of_memory: OutOfMemory = ""
     over: str = ""
     """What the zygote stopped the box for, where it has to keep watch itself: memory, disk or processes."""
     refused_calls: int = 0

@@ -169,10 +169,10 @@ class ZygoteProcess:
         _, answer = self._receive()
         code, cpu_s, peak_memory_mb, refused = ENDING.unpack_from(answer)
         over = answer[ENDING.size :].decode()
-        out_of_memory = self._group is not None and self._group.ran_out_of_memory()
+        out_of_memory = self._group.out_of_memory() if self._group is not None else ""
         cpu_s = counted_s() if counted_s is not None else cpu_s
         self._box = 0
-        return Ending(code, cpu_s, peak_memory_mb, out_of_memory or over == "memory", over, refused)
+        return Ending(code, cpu_s, peak_memory_mb, out_of_memory or ("box" if over == "memory" else ""), over, refused)
 
     def close(self) -> None:
         """Ends it and with it every box. Raises nothing; safe to call twice."""

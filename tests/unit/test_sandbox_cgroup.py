@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ FILES = {
         "memory.events": "low 0\noom 0\noom_kill 0\n",
         "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n",
     },
-    1: {"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n", "cpuacct.usage": "2500000000\n"},
+    1: {
+        "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n",
+        "memory.failcnt": "0\n",
+        "cpuacct.usage": "2500000000\n",
+    },
 }
 
 
@@ -40,7 +45,8 @@ def test_cpu_time_is_told_in_seconds(folders: list[Path]) -> None:
 def test_without_a_folder_that_counts_it_no_cpu_time_is_told(tmp_path: Path) -> None:
     for name in ("memory", "pids"):
         (tmp_path / name).mkdir()
-    (tmp_path / "memory" / "memory.oom_control").write_text("oom_kill 0\n")
+    for name in ("memory.oom_control", "memory.failcnt"):
+        (tmp_path / "memory" / name).write_text(FILES[1][name])
     group = Group(tmp_path / "memory", tmp_path / "pids")
     assert (group.version, group.cpu_s()) == (1, None)
     group.forget()
@@ -56,13 +62,33 @@ def test_limits_and_processes_are_written_to_every_folder(folders: list[Path]) -
     group.forget()
 
 
-def test_each_kill_for_memory_is_told_once(folders: list[Path]) -> None:
+@pytest.mark.parametrize("whose", ["box", "machine"])
+def test_each_kill_for_memory_is_told_once_and_whose_memory_it_was(folders: list[Path], whose: str) -> None:
     group = Group(*folders)
-    (events,) = [file for file in folders[0].iterdir() if file.name in ("memory.events", "memory.oom_control")]
-    assert not group.ran_out_of_memory()
-    events.write_text(events.read_text().replace("oom_kill 0", "oom_kill 2"))
-    assert [group.ran_out_of_memory(), group.ran_out_of_memory()] == [True, False]
+    assert not group.out_of_memory()
+    for kills in (2, 3):
+        _count_in(folders[0], "oom_kill", kills)
+        if whose == "box":
+            _count_in(folders[0], "oom", kills)
+        assert [group.out_of_memory(), group.out_of_memory()] == [whose, ""]
     group.forget()
+
+
+def test_what_the_group_met_before_it_was_asked_does_not_count(folders: list[Path]) -> None:
+    _count_in(folders[0], "oom", 5)
+    group = Group(*folders)
+    _count_in(folders[0], "oom_kill", 1)
+    assert group.out_of_memory() == "machine"
+    group.forget()
+
+
+def _count_in(folder: Path, event: str, count: int) -> None:
+    """As the kernel does; with v1 it counts in a file of its own how often the limit was met."""
+    if event == "oom" and (folder / "memory.failcnt").exists():
+        (folder / "memory.failcnt").write_text(f"{count}\n")
+        return
+    (events,) = [file for file in folder.iterdir() if file.name in ("memory.events", "memory.oom_control")]
+    events.write_text(re.sub(rf"(?m)^{event} \d+$", f"{event} {count}", events.read_text()))
 
 
 OWN = {"cgroup.type": "domain\n", "cgroup.controllers": "cpu memory pids\n", "cgroup.procs": "1\n0\n"}
