@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 from rlvr_sandbox.codec import CodecError
+from rlvr_sandbox.core_wait import waited_s
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.frames import pack
 from rlvr_sandbox.spawner import BoxProcess, Ending, Spawner
 from rlvr_sandbox.streams import Streams, Wake
-from rlvr_sandbox.types import Call, Outcome, Program, Result, Status, Value
+from rlvr_sandbox.types import PATIENCE, Call, Outcome, Program, Result, Status, Value
 
 __all__ = ["Box", "BoxProcess", "Ending", "Spawner"]
 
@@ -31,6 +33,10 @@ _AHEAD = 16
 _BATCH_BYTES = 1 << 16
 """Inputs are sent together up to about this size."""
 _SHOWN = 300
+_WORTH_S = 0.001
+"""Of waiting: less is not worth another round."""
+_BRIEF_S = 0.1
+"""A program that takes less is not asked how long it has waited."""
 
 
 _OK = Outcome(status="ok")
@@ -52,6 +58,8 @@ class Box:
         self._loaded: Outcome | None = None
         self._started = self._ended = 0.0
         self._deadline = 0.0
+        self._waited_s = 0.0
+        self._idle_since: float | None = None
         self._over: Outcome | None = None
         self._ending: Ending | None = None
         self._events: list[str] = []
@@ -77,6 +85,8 @@ class Box:
             if message is not None and message != ("loaded", 0):
                 self._over = self._failure(message, 0)
             self._loaded = self.outcome
+            if self._calls == 0:
+                self._rest()
         return self._loaded
 
     def call(self, args: tuple[Value, ...] = (), kwargs: Mapping[str, Value] | None = None) -> Outcome:
@@ -109,6 +119,7 @@ class Box:
 
     def _send(self, messages: bytes | bytearray) -> None:
         if messages and self._over is None:
+            self._resume()
             self._streams.send(messages)
 
     def _answer(self, number: int) -> Outcome:
@@ -117,8 +128,13 @@ class Box:
             return loaded
         begin = time.monotonic()
         case = self._limits.case_wall_s
-        message = self._message(self._deadline if case is None else min(self._deadline, begin + case))
+        if case is None:
+            message = self._message(self._deadline)
+        else:
+            message = self._message(min(self._deadline, begin + case), longest=begin + case * (1 + PATIENCE))
         wall_s = time.monotonic() - begin
+        if number == self._calls:
+            self._rest()
         if message is None:
             assert self._over is not None
             return dataclasses.replace(self._over, wall_s=wall_s)
@@ -133,9 +149,13 @@ class Box:
 
     def next_message(self) -> tuple[Any, ...] | None:
         """What trusted check code asks for; None when it has ended, see `outcome`."""
-        return self._message(self._deadline)
+        message = self._message(self._deadline)
+        self._rest()
+        return message
 
     def send(self, *message: Any) -> None:
+        """The answer to what it asked for."""
+        self._resume()
         self._streams.send(pack(*message))
 
     @property
@@ -145,7 +165,7 @@ class Box:
 
     def wait(self) -> Result:
         """`stdio`: feeds the input, collects the output until the program ends, and says how it ended."""
-        wake = self._streams.pump(self._deadline, lambda: False)
+        wake = self._pump(self._deadline, lambda: False)
         outcome = self._over or self._stopped(wake)
         self.close()
         return self.result(outcome)
@@ -163,6 +183,7 @@ class Box:
             exit_code=ending.code if ending.code >= 0 else None,
             cpu_s=ending.cpu_s,
             wall_s=self._ended - self._started,
+            waited_s=self._waited_s,
             peak_memory_mb=ending.peak_memory_mb,
             events=tuple(self._events),
         )
@@ -199,6 +220,36 @@ class Box:
             self._reap()
         self._streams.close()
 
+    # -- its clock, which stands still while the box waits for us or for a core -----------------------------------------------
+
+    def _rest(self) -> None:
+        self._idle_since = time.monotonic()
+
+    def _resume(self) -> None:
+        if self._idle_since is not None:
+            self._deadline += time.monotonic() - self._idle_since
+            self._idle_since = None
+
+    def _pump(self, until: float, done: Callable[[], bool], longest: float = math.inf) -> Wake:
+        """`until` is put off by what the program has waited for a core, up to `longest`."""
+        while True:
+            wake = self._streams.pump(until, done)
+            if wake != "deadline" or until >= longest:
+                return wake
+            more_s = self._more_waited_s()
+            if more_s < _WORTH_S:
+                return wake
+            until = min(until + more_s, longest)
+            self._deadline += more_s
+
+    def _more_waited_s(self) -> float:
+        """Since this was asked last, within the bounds of patience; 0 for a box that has no program yet."""
+        if not self._started:
+            return 0.0
+        before, most = self._waited_s, self._limits.longest_s - self._limits.wall_s
+        self._waited_s = max(before, min(waited_s(self._process.pidfd), most))
+        return self._waited_s - before
+
     # -- the conversation -------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
@@ -215,8 +266,8 @@ class Box:
         self._deadline = self._started + self._limits.wall_s
         self._streams.start()
 
-    def _message(self, until: float) -> tuple[Any, ...] | None:
-        """The box's next message, or None and `_over` says why there is none."""
+    def _message(self, until: float, longest: float = math.inf) -> tuple[Any, ...] | None:
+        """The box's next message, or None and `_over` says why there is none. See `_pump`."""
         if self._over is not None:
             return None
         streams = self._streams
@@ -224,7 +275,7 @@ class Box:
             message = streams.inbox.next()
             if message is not None:
                 return message
-            wake = streams.pump(until, streams.inbox.whole)
+            wake = self._pump(until, streams.inbox.whole, longest)
             if wake == "done":
                 return streams.inbox.next()
         except CodecError as error:
@@ -259,7 +310,8 @@ class Box:
             return Outcome(status="output_limit", message="wrote more than its limit of output")
         if wake == "cpu":
             return self._out_of_cpu()
-        return Outcome(status="timeout", message=f"stopped after {self._ended - self._started:.1f} s")
+        waited = f", of which it waited {self._waited_s:.1f} s for a core" if self._waited_s >= _BRIEF_S else ""
+        return Outcome(status="timeout", message=f"stopped after {self._ended - self._started:.1f} s{waited}")
 
     def _end(self, ending: Ending) -> Outcome:
         if ending.out_of_memory == "machine":
@@ -295,6 +347,8 @@ class Box:
 
     def _reap(self) -> Ending:
         if self._ending is None:
+            if time.monotonic() - self._started >= _BRIEF_S:
+                self._more_waited_s()
             with contextlib.suppress(OSError):  # of another user, in a container: the zygote does it
                 signal.pidfd_send_signal(self._process.pidfd, signal.SIGKILL)
             self._ending = Ending(-signal.SIGKILL, 0.0, 0.0)

@@ -158,7 +158,7 @@ class RemoteBox:
     def __init__(self, connection: _Connection, number: int, program: Program) -> None:
         self._connection = connection
         self._number = number
-        self._timeout_s = program.limits.wall_s + GRACE_S
+        self._timeout_s = program.limits.longest_s + GRACE_S
 
     @property
     def outcome(self) -> Outcome:
@@ -235,7 +235,7 @@ class RemoteSandbox:
         return await asyncio.to_thread(self.run_now, program, stdin=stdin, call=call)
 
     def _run(self, request: tuple[Any, ...], program: Program) -> Result:
-        with self._session(lambda connection: connection.ask(OPEN_S + program.limits.wall_s, *request)) as (_, answer):
+        with self._session(lambda connection: connection.ask(OPEN_S + program.limits.longest_s, *request)) as (_, answer):
             return result_from_wire(answer)
 
     @contextlib.contextmanager

@@ -27,7 +27,7 @@ from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.line import LENGTH, MAX_MESSAGE_BYTES
 from rlvr_sandbox.types import Limits, Outcome, Program, Result
 
-VERSION = 1
+VERSION = 2
 ADDRESS_VARIABLE = "RLVR_SANDBOX_ADDRESS"
 TOKEN_VARIABLE = "RLVR_SANDBOX_TOKEN"
 SHORTEST_TOKEN = 16

@@ -224,16 +224,16 @@ class Service:
                 await _write(writer, *result_to_wire(result))
             case ("open", fields, bytes(stdin)):
                 program = program_from_wire(fields)
-                await self._boxes(reader, writer, lambda: self._sandbox.open(program, stdin=stdin), program.limits.wall_s)
+                await self._boxes(reader, writer, lambda: self._sandbox.open(program, stdin=stdin), program.limits.longest_s)
             case ("pair", first, second):
                 one, two = program_from_wire(first), program_from_wire(second)
-                longest = max(one.limits.wall_s, two.limits.wall_s)
+                longest = max(one.limits.longest_s, two.limits.longest_s)
                 await self._boxes(reader, writer, lambda: self._sandbox.open_pair(one, two), longest)
             case _:
                 raise ValueError(f"unknown request {message[0][:40]!r}")
 
     async def _boxes(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lend: Callable[[], Any], wall_s: float
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lend: Callable[[], Any], longest_s: float
     ) -> None:
         """A box, or two, until the client closes them, vanishes, or is silent for longer than the programs may run."""
         lent = lend()
@@ -242,7 +242,7 @@ class Service:
         try:
             await _write(writer, "opened")
             while True:
-                async with asyncio.timeout(wall_s + GRACE_S):
+                async with asyncio.timeout(longest_s + GRACE_S):
                     message = await _read(reader, MAX_FRAME)
                 if message == ("close",):
                     break

@@ -77,9 +77,7 @@ class Streams:
                 else:
                     self._shut(process.stdin)
             left = until - time.monotonic()
-            if left <= 0:
-                return "deadline"
-            ready = dict(self._poll.poll(min(left, self._cpu.pause_s()) * 1000))
+            ready = dict(self._poll.poll(max(0.0, min(left, self._cpu.pause_s())) * 1000))
             if self._cpu.over():
                 return "cpu"
             if self._control in ready and self._talk(ready[self._control]):
@@ -93,6 +91,8 @@ class Streams:
                 return "done"
             if process.pidfd in ready:
                 return self._last_words(done)
+            if left <= 0:  # what was there in time has been read, however late this process had its turn
+                return "deadline"
 
     def deserted(self) -> bool:
         """Whether no process holds the box's standard error any more. For the self-test, after the box was stopped."""

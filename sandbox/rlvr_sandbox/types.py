@@ -22,14 +22,18 @@ bad_value: it returned something that cannot travel by value.
 timeout: over the wall or CPU limit. memory: over the memory limit. output_limit: wrote too much. crash: died by a signal."""
 
 
+PATIENCE = 2.0
+"""Times a wall limit that a program may wait for a core: on a machine with thrice the work it can do, none is stopped for that."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
     """Bounds of one program. The clock starts when the box has been made and the source is handed over."""
 
     wall_s: float = 4.0
-    """The whole program: loading and all calls together. Below a verifier pool's own deadline, or that strikes first."""
+    """The whole program: loading and all calls together, without what its first thread waited for a core; see `longest_s`."""
     case_wall_s: float | None = None
-    """One call; None: as long as `wall_s` leaves."""
+    """One call, counted likewise; None: as long as `wall_s` leaves."""
     cpu_s: float = 4.0
     """CPU time of the whole box where a control group can count it, else of each of its processes, rounded up to whole seconds."""
     memory_mb: int = 1024
@@ -47,6 +51,11 @@ class Limits:
     """Files and folders in the box."""
     processes: int = 32
     """Processes and threads alive at once, the program's own first one included."""
+
+    @property
+    def longest_s(self) -> float:
+        """The whole program with all its waiting, which is put off no further."""
+        return self.wall_s * (1 + PATIENCE)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -115,6 +124,8 @@ class Result:
     cpu_s: float = 0.0
     """Of all processes of the box."""
     wall_s: float = 0.0
+    waited_s: float = 0.0
+    """Of `wall_s`, what its first thread was ready to run but waited for a core; not asked where it all took less than 0.1 s."""
     peak_memory_mb: float = 0.0
     """The largest resident set of one process."""
     events: tuple[str, ...] = ()

@@ -150,6 +150,17 @@ def test_a_box_takes_its_descendants_with_it(sandbox: Sandbox, name: str) -> Non
     assert any(gone_in_time() for _ in range(PATIENCE))
 
 
+def test_an_answer_that_was_there_in_time_counts_however_late_it_is_read(sandbox: Sandbox) -> None:
+    source = "import time\ndef f(seconds):\n    time.sleep(seconds)\n    return seconds"
+    program = Program(source=source, mode="function", entry_point="f", limits=limits(wall_s=1.0))
+    with sandbox.open(program) as box:
+        answers = box.calls(Call(args=(seconds,)) for seconds in (0.0, 0.2, 60.0))
+        outcomes = [next(answers)]
+        time.sleep(1.5)
+        outcomes += answers
+    assert [(outcome.status, outcome.value) for outcome in outcomes] == [("ok", 0.0), ("ok", 0.2), ("timeout", None)]
+
+
 def test_processor_time_is_limited_apart_from_the_wall(sandbox: Sandbox) -> None:
     result = call(sandbox, "def f():\n    while True: pass", cpu_s=1, wall_s=60.0)
     assert (result.status, result.wall_s < 30) == ("timeout", True), result

@@ -169,6 +169,15 @@ def test_a_check_that_ends_before_any_answer_is_our_failure(check: str) -> None:
     assert (score.value, score.reason) == (None, "sandbox_error"), score
 
 
+def test_neither_clock_runs_while_the_other_side_works() -> None:
+    check = "import time\nfor n in range(3):\n    assert f(n) == n\n    time.sleep(0.6)"
+    answer = {"style": "function", "entry_point": "f", "check": check, "limits": {"wall_s": 1.5}}
+    score = run(answer, "import time\ndef f(n):\n    time.sleep(0.4)\n    return n")
+    assert (score.value, score.reason) == (1.0, "ok"), score
+    score = run(answer, "import time\ndef f(n):\n    time.sleep(0.8)\n    return n")
+    assert (score.value, score.reason) == (0.0, "timeout"), score
+
+
 def test_the_limits_of_the_task_decide_and_not_the_deadline_of_the_pool() -> None:
     """A program may use its whole time under a pool with a short deadline; one that stalls earns 0, by its own clock."""
 

@@ -24,7 +24,7 @@ import rlvr_sandbox.service
 from rlvr.doctor import check_sandbox
 from rlvr_sandbox import Call, Lender, Limits, Program, RemoteSandbox, Sandbox, SandboxError
 from rlvr_sandbox.frames import LENGTH
-from rlvr_sandbox.remote_wire import packed, parsed_address, program_to_wire
+from rlvr_sandbox.remote_wire import VERSION, packed, parsed_address, program_to_wire
 from rlvr_sandbox.service import Service
 from rlvr_verifiers.code import verifier
 from rlvr_verifiers.scoring import score_now
@@ -382,7 +382,7 @@ def test_an_impostor_without_the_token_is_not_believed(tmp_path: Path) -> None:
 
     def impostor(listener: socket.socket) -> None:
         with listener.accept()[0] as connection:
-            connection.sendall(packed("hello", 1, b"n" * 32))
+            connection.sendall(packed("hello", VERSION, b"n" * 32))
             connection.recv(1 << 16)
             connection.sendall(packed("welcome", b"p" * 32, "walls"))
 

@@ -68,7 +68,7 @@ class ReasoningGym:
             )
 
     def own_deadline_s(self, task: Task) -> float:
-        return 2 * LIMITS.wall_s + 30.0
+        return 2 * LIMITS.longest_s + 30.0
 
     def check_task(self, task: Task) -> str | None:
         ArgumentReader("reasoning_gym", task.verifier_args).finish()

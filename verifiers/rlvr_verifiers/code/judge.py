@@ -127,7 +127,8 @@ def _problem(gold: Gold, number: int, case: FunctionCase, outcome: Outcome, rule
 
 
 def _judge_stdio(sandbox: Lender, gold: Gold, source: str, order: Sequence[int], every_case: bool) -> Verdict:
-    """A fresh box for each case; the wall limit is one budget for all of them, or each case would be worth a stall."""
+    """A fresh box for each case; the wall limit is one budget for all of them, or each case would be worth a stall. What a case waited
+    for a core is not counted there either."""
     tally = _Tally(len(order))
     program = _program(gold, source)
     budget = gold.limits.wall_s
@@ -135,7 +136,7 @@ def _judge_stdio(sandbox: Lender, gold: Gold, source: str, order: Sequence[int],
         case = cast(StdioCase, gold.cases[number])
         result = _run_case(sandbox, program, case, budget)
         tally.used(result)
-        budget -= result.wall_s
+        budget -= result.wall_s - result.waited_s
         if result.status == "ok" and same_output(case.stdout, result.stdout, gold.tolerance):
             tally.passed += 1
             continue

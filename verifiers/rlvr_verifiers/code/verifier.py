@@ -44,7 +44,7 @@ class Code:
 
     def own_deadline_s(self, task: Task) -> float:
         """Programs are stopped by the limits of their task; only we can make it take longer than two tries of these."""
-        return 2 * read_answer(task.answer).limits.wall_s + _RETRY_S
+        return 2 * read_answer(task.answer).limits.longest_s + _RETRY_S
 
     def check_task(self, task: Task) -> str | None:
         options, gold = _options(task), read_answer(task.answer)
