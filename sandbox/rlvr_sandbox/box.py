@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from rlvr_sandbox.codec import CodecError
-from rlvr_sandbox.core_wait import waited_s
+from rlvr_sandbox.core_wait import pid_of, waited_s
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.frames import pack
 from rlvr_sandbox.spawner import BoxProcess, Ending, Spawner
@@ -247,7 +247,7 @@ class Box:
         if not self._started:
             return 0.0
         before, most = self._waited_s, self._limits.longest_s - self._limits.wall_s
-        self._waited_s = max(before, min(waited_s(self._process.pidfd), most))
+        self._waited_s = max(before, min(waited_s(pid_of(self._process.pidfd)), most))
         return self._waited_s - before
 
     # -- the conversation -------------------------------------------------------------------------------------------------

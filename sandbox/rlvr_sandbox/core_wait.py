@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 
-def waited_s(pidfd: int) -> float:
+def waited_s(pid: int) -> float:
     """Seconds, of its first thread, since it was made (`sched-stats.rst` of the kernel's documentation); 0 where nobody counts, and
     once it has been reaped."""
     try:
-        with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:
-            (pid,) = (int(line[4:]) for line in file if line.startswith(b"Pid:"))
         with open(f"/proc/{pid}/schedstat", "rb") as file:
             return int(file.read().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def pid_of(pidfd: int) -> int:
+    """As this process sees it; -1 once it has been reaped. Raises OSError on what is no pidfd."""
+    with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:
+        for line in file:
+            if line.startswith(b"Pid:"):
+                return int(line[4:])
+    raise OSError(f"descriptor {pidfd} stands for no process")

@@ -36,6 +36,14 @@ async def sleep_async(task: Task, completion: Completion) -> bool:
     return True
 
 
+def work(task: Task, completion: Completion) -> bool:
+    """So many seconds of a core."""
+    until = time.process_time() + float(completion.text)
+    while time.process_time() < until:
+        pass
+    return True
+
+
 def hang(task: Task, completion: Completion) -> bool:
     if completion.text == "right":
         return True

@@ -10,7 +10,8 @@ Outcomes of a verification that does not simply end:
       runs past the one it promised
 
 The clock is the worker's own and starts when the verifier starts running: waiting in the queue, importing it and a busy
-event loop on our side cost nothing. A pool stops hangs and survives crashes. It is not a sandbox.
+event loop on our side cost nothing, and what the worker waits for a core puts its deadline off, to three times itself at most. A
+pool stops hangs and survives crashes. It is not a sandbox.
 """
 
 from __future__ import annotations
@@ -25,12 +26,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from rlvr_sandbox.types import PATIENCE
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.process import WorkerProcess, WorkerSettings
 from rlvr_verifiers.registry import resolve
 from rlvr_verifiers.types import Completion, Score, Task
 from rlvr_verifiers.wire import completion_to_wire, pack, task_to_wire
 
+_BRIEF_S = 0.1
+"""A verification that takes less is not asked how long it has waited for a core."""
+_WORTH_S = 0.001
+"""Of waiting: less is not worth another look."""
 QUICK_S = 0.002
 """Verifications quicker than this are handed over several at a time, so that the worker never waits for us."""
 MAX_BATCH = 16
@@ -59,6 +65,32 @@ class _Outcome:
     scores: list[Score] | None
     """None: the worker died; try again."""
     worker_alive: bool
+
+
+class _Clock:
+    """Of one verification: it stands still while the worker waits for a core."""
+
+    def __init__(self, process: WorkerProcess, started: float, deadline_s: float) -> None:
+        self._process = process
+        self._due = started + deadline_s
+        self._most_s = PATIENCE * deadline_s
+        self._before: float | None = None
+        self.until = min(self._due, started + _BRIEF_S)
+        """When it should be looked at."""
+
+    def put_off(self) -> bool:
+        """At `until`, whether there is more time now."""
+        if self._before is None:  # asked as late as this, since most verifications are over by now
+            self._before, until = self._process.waited_s(), self._due
+        else:
+            until = self._due + self.waited_s()
+        later = until > self.until + _WORTH_S
+        self.until = until
+        return later
+
+    def waited_s(self) -> float:
+        """Seconds, within the bounds of patience."""
+        return min(self._process.waited_s() - (self._before or 0.0), self._most_s)
 
 
 class VerifierPool:
@@ -214,13 +246,19 @@ class VerifierPool:
         """Follows one job through import and execution."""
         started: float | None = None
         own: float | None = None
+        clock: _Clock | None = None
         until = time.monotonic() + self._settings.load_deadline_s
         while True:
             try:
-                frame = await process.receive(until)
+                frame = await process.receive(until if clock is None else clock.until)
             except TimeoutError:
-                dead = process.has_exited()  # a child it left may hold the channel open
-                return self._lost(job, await process.kill(), started) if dead else self._late(job, started, own)
+                if process.has_exited():  # a child it left may hold the channel open
+                    return self._lost(job, await process.kill(), started)
+                if clock is None:
+                    return self._late(job, own)
+                if not clock.put_off():
+                    return _Outcome(_timed_out(job, clock.waited_s()), False)
+                continue
             except EOFError:
                 return self._lost(job, await process.kill(), started)
             if frame.get("job") != job.number:
@@ -229,20 +267,23 @@ class VerifierPool:
                 started = float(frame["started"])
                 job.deadline_s = max(job.deadline_s, min(LONGEST_DEADLINE_S, float(frame.get("deadline_s", 0.0))))
                 own = frame.get("own_deadline_s")
-                until = started + (job.deadline_s if own is None else max(job.deadline_s, own))
+                if own is None:
+                    clock = _Clock(process, started, job.deadline_s)
+                else:
+                    until = started + max(job.deadline_s, own)
             elif "scores" in frame:
                 scores = [Score.from_json(score) for score in frame["scores"]]
-                # Our event loop may have been too busy to kill it in time.
-                late = started is not None and own is None and sum(score.seconds for score in scores) > job.deadline_s
-                return _Outcome(_timed_out(job) if late else scores, True)
+                over_s = sum(score.seconds for score in scores) - job.deadline_s
+                if clock is not None and over_s > 0 and over_s > clock.waited_s():
+                    # Our event loop may have been too busy to kill it in time.
+                    return _Outcome(_timed_out(job, clock.waited_s()), True)
+                return _Outcome(scores, True)
 
-    def _late(self, job: _Job, started: float | None, own_deadline_s: float | None) -> _Outcome:
+    def _late(self, job: _Job, own_deadline_s: float | None) -> _Outcome:
         if own_deadline_s is not None:
             promised = max(own_deadline_s, job.deadline_s)
             what = f"verifier {job.verifier!r} ran past {promised:g} s, by which it ends itself; see its output"
             return _Outcome(_not_ours(job, what), False)
-        if started is not None:
-            return _Outcome(_timed_out(job), False)
         seconds = self._settings.load_deadline_s
         what = f"importing verifier {job.verifier!r} took over {seconds:g} s; raise load_deadline_s or mend it"
         return _Outcome(_not_ours(job, what), False)
@@ -289,8 +330,9 @@ def judges_groups(task: Task) -> bool:
     return resolve(task.verifier).wants_group(task)
 
 
-def _timed_out(job: _Job) -> list[Score]:
-    explanation = f"verifier {job.verifier!r} was stopped after {job.deadline_s:g} s"
+def _timed_out(job: _Job, waited_s: float) -> list[Score]:
+    waited = f" and {waited_s:.1f} s more, which it waited for a core" if waited_s >= 0.1 else ""
+    explanation = f"verifier {job.verifier!r} was stopped after {job.deadline_s:g} s{waited}"
     seconds = job.deadline_s / job.size
     return [Score(value=0.0, passed=False, reason="timeout", explanation=explanation, seconds=seconds)] * job.size
 

@@ -15,6 +15,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any, cast
 
+from rlvr_sandbox.core_wait import waited_s
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.wire import FrameBuffer, pack
 from rlvr_verifiers.worker import OUT_OF_MEMORY
@@ -106,6 +107,10 @@ class WorkerProcess:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             return True
+
+    def waited_s(self) -> float:
+        """Seconds that it has been ready to run and waited for a core, since it was started."""
+        return waited_s(self._process.pid) if self._process is not None else 0.0
 
     async def kill(self) -> str:
         """Kills the group and reaps the leader; says how the leader had ended. Does nothing the second time."""

@@ -1,7 +1,8 @@
-"""A machine with more work than cores: a program is not stopped for what it had to wait for, and none can wait for ever."""
+"""A machine with more work than cores: what a program or a verifier waits for is not its time, and none can wait for ever."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from rlvr_sandbox import Call, Limits, Program, Result, Sandbox, SandboxError
-from rlvr_sandbox.core_wait import waited_s
+from rlvr_sandbox.core_wait import pid_of, waited_s
+from rlvr_verifiers.pool import VerifierPool
+from rlvr_verifiers.types import Completion, Score, Task
 from tests.attack.conftest import readable_interpreter
 
 WORK = """
@@ -97,13 +100,28 @@ def test_a_program_that_sleeps_waits_for_nothing(busy_sandbox: Sandbox) -> None:
     assert min(result.wall_s for result in results) < WALL_S + 0.3
 
 
+def test_what_a_verifier_waits_for_a_core_is_not_its_time(shared_core: int) -> None:
+    name = f"{Path(__file__).parent / 'misbehaving_verifiers.py'}:work"
+    task = Task(id="work", prompt=({"role": "user", "content": "?"},), verifier=name, answer="")
+
+    async def scores() -> list[Score]:
+        async with VerifierPool(1, WALL_S, verifiers=(name,)) as pool:
+            return [await pool.score(task, Completion(text=seconds)) for seconds in ["0.4"] * TRIES + ["30"]]
+
+    *right, endless = asyncio.run(scores())
+    assert any(score.value == 1.0 and score.seconds > WALL_S + 0.05 for score in right), right
+    assert (endless.value, endless.reason) == (0.0, "timeout")
+    assert "which it waited for a core" in endless.explanation
+
+
 def test_waiting_is_counted_by_the_kernel(shared_core: int) -> None:
     process = subprocess.Popen([sys.executable, "-c", WORK + "\nf(0.3)"], start_new_session=True)
     pidfd = os.pidfd_open(process.pid)
     os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT)
-    counted = waited_s(pidfd)
+    assert pid_of(pidfd) == process.pid
+    counted = waited_s(process.pid)
     assert counted == int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[1]) / 1e9
     assert counted > 0.1
     process.wait()
-    assert waited_s(pidfd) == 0.0
+    assert (pid_of(pidfd), waited_s(process.pid)) == (-1, 0.0)
     os.close(pidfd)
