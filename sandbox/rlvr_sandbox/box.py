@@ -149,13 +149,12 @@ class Box:
 
     def next_message(self) -> tuple[Any, ...] | None:
         """What trusted check code asks for; None when it has ended, see `outcome`."""
+        self._resume()
         message = self._message(self._deadline)
         self._rest()
         return message
 
     def send(self, *message: Any) -> None:
-        """The answer to what it asked for."""
-        self._resume()
         self._streams.send(pack(*message))
 
     @property
@@ -264,6 +263,8 @@ class Box:
             raise SandboxError(f"a box could not be made: {why}; the sandbox's self-test says what this machine lacks")
         self._started = time.monotonic()
         self._deadline = self._started + self._limits.wall_s
+        if program.mode == "check":
+            self._rest()  # until we are there to answer it
         self._streams.start()
 
     def _message(self, until: float, longest: float = math.inf) -> tuple[Any, ...] | None:

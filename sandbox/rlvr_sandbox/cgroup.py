@@ -18,6 +18,8 @@ _ZYGOTE_MB = 64
 _ZYGOTE_PROCESSES = 2
 _PREFIX = "rlvr-box-"
 _ASIDE = "rlvr-aside"
+_NEAR = 4 * 2**20
+"""Bytes: the kernel counts pages by the dozen, and large ones."""
 _PASSES = 10
 """Over the processes of a group, which may start others meanwhile."""
 _CONTROLLERS = ("memory", "pids", "cpuacct")
@@ -37,7 +39,7 @@ class Group:
         counts = memory / "cpu.stat" if self.version == 2 else cpu / "cpuacct.usage" if cpu else None
         self._cpu = os.open(counts, os.O_RDONLY | os.O_CLOEXEC) if counts else -1
         self._limits: tuple[int, int] | None = None
-        self._full = self._times_full()
+        self._met = self._count_met()
         self._events = os.open(
             memory / ("memory.events" if self.version == 2 else "memory.oom_control"), os.O_RDONLY | os.O_CLOEXEC
         )
@@ -62,14 +64,23 @@ class Group:
         kills = _count(os.pread(self._events, 4096, 0), b"oom_kill")
         if kills == self._kills:
             return ""
-        before, self._kills, self._full = self._full, kills, self._times_full()
-        return "box" if self._full > before else "machine"
+        self._kills = kills
+        return "box" if self._met_its_limit() else "machine"
 
-    def _times_full(self) -> int:
-        """How often the group has met its own limit; with v1 also when the kernel then found something to give back."""
+    def _met_its_limit(self) -> bool:
+        """Since this was asked last."""
         if self.version == 2:
-            return _count((self._memory / "memory.events").read_bytes(), b"oom")
-        return int((self._memory / "memory.failcnt").read_text())
+            before, self._met = self._met, self._count_met()
+            return self._met > before
+        # Kernels have stopped to count how often, so what it has used at most has to tell.
+        most = self._memory / "memory.max_usage_in_bytes"
+        met = int(most.read_text()) > int((self._memory / "memory.limit_in_bytes").read_text()) - _NEAR
+        with contextlib.suppress(OSError):  # of somebody else's group: then it has met it for good
+            most.write_text("0")  # the kernel takes what is used now
+        return met
+
+    def _count_met(self) -> int:
+        return _count((self._memory / "memory.events").read_bytes(), b"oom") if self.version == 2 else 0
 
     def cpu_s(self) -> float | None:
         """Seconds of CPU time that everything in the group has used so far; None where that is not counted."""

@@ -14,9 +14,9 @@ def waited_s(pid: int) -> float:
 
 
 def pid_of(pidfd: int) -> int:
-    """As this process sees it; -1 once it has been reaped. Raises OSError on what is no pidfd."""
-    with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:
-        for line in file:
-            if line.startswith(b"Pid:"):
-                return int(line[4:])
-    raise OSError(f"descriptor {pidfd} stands for no process")
+    """As this process sees it; -1 once it has been reaped, and where that cannot be known."""
+    try:
+        with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:
+            return next((int(line[4:]) for line in file if line.startswith(b"Pid:")), -1)
+    except OSError:
+        return -1

@@ -18,7 +18,8 @@ FILES = {
     },
     1: {
         "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n",
-        "memory.failcnt": "0\n",
+        "memory.limit_in_bytes": f"{2**30}\n",
+        "memory.max_usage_in_bytes": f"{2**26}\n",
         "cpuacct.usage": "2500000000\n",
     },
 }
@@ -45,7 +46,7 @@ def test_cpu_time_is_told_in_seconds(folders: list[Path]) -> None:
 def test_without_a_folder_that_counts_it_no_cpu_time_is_told(tmp_path: Path) -> None:
     for name in ("memory", "pids"):
         (tmp_path / name).mkdir()
-    for name in ("memory.oom_control", "memory.failcnt"):
+    for name in ("memory.oom_control",):
         (tmp_path / "memory" / name).write_text(FILES[1][name])
     group = Group(tmp_path / "memory", tmp_path / "pids")
     assert (group.version, group.cpu_s()) == (1, None)
@@ -74,18 +75,20 @@ def test_each_kill_for_memory_is_told_once_and_whose_memory_it_was(folders: list
     group.forget()
 
 
-def test_what_the_group_met_before_it_was_asked_does_not_count(folders: list[Path]) -> None:
-    _count_in(folders[0], "oom", 5)
-    group = Group(*folders)
-    _count_in(folders[0], "oom_kill", 1)
+def test_what_the_group_met_before_it_was_asked_does_not_count(tmp_path: Path) -> None:
+    for name, text in FILES[2].items():
+        (tmp_path / name).write_text(text)
+    _count_in(tmp_path, "oom", 5)
+    group = Group(tmp_path, tmp_path)
+    _count_in(tmp_path, "oom_kill", 1)
     assert group.out_of_memory() == "machine"
     group.forget()
 
 
 def _count_in(folder: Path, event: str, count: int) -> None:
-    """As the kernel does; with v1 it counts in a file of its own how often the limit was met."""
-    if event == "oom" and (folder / "memory.failcnt").exists():
-        (folder / "memory.failcnt").write_text(f"{count}\n")
+    """As the kernel does; with v1 it keeps what was used at most."""
+    if event == "oom" and (folder / "memory.max_usage_in_bytes").exists():
+        (folder / "memory.max_usage_in_bytes").write_text(f"{2**30 - 2**17}\n")
         return
     (events,) = [file for file in folder.iterdir() if file.name in ("memory.events", "memory.oom_control")]
     events.write_text(re.sub(rf"(?m)^{event} \d+$", f"{event} {count}", events.read_text()))
