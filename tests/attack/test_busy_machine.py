@@ -17,6 +17,7 @@ from rlvr_verifiers.pool import VerifierPool
 from rlvr_verifiers.types import Completion, Score, Task
 from tests.attack.conftest import readable_interpreter
 
+pytestmark = pytest.mark.xdist_group("one core")  # not two of these at once, where tests are run by several processes
 WORK = """
 import time
 def f(seconds):
