@@ -43,26 +43,38 @@ print(json.dumps(said))
 @pytest.fixture
 def crowded() -> Iterator[Path]:
     """Where a process writes its pid to be in a group that has little memory, together with what it starts."""
+    made: list[Path] = []
     try:
-        own = cgroup._own_folders()
-        parent = own.get("memory", own.get("")) / f"crowded-{os.getpid()}"  # type: ignore[operator]
-        parent.mkdir()
-    except (OSError, TypeError, ValueError) as error:
-        pytest.skip(f"no control group can be made here: {error}")
-    joined, limit = parent, parent / "memory.limit_in_bytes"
-    try:
-        if not limit.exists():  # version 2: a group with processes has no limited groups below
-            limit, joined = parent / "memory.max", parent / "leaf"
-            (parent / "cgroup.subtree_control").write_text("+memory +pids")
-            joined.mkdir()
-        limit.write_text(str(ROOM_MB * 2**20))
-        yield joined / "cgroup.procs"
-    except OSError as error:
-        pytest.skip(f"no limited control group can be made here: {error}")
+        yield _little_memory(made) / "cgroup.procs"
+    except (OSError, LookupError, ValueError) as error:
+        pytest.skip(f"no limited control group can be made here: {error!r}")
     finally:
-        for folder in dict.fromkeys((joined, parent)):
+        for folder in reversed(made):
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def _little_memory(made: list[Path]) -> Path:
+    """A group to join. Raises OSError and the like where none can be made."""
+    folders = cgroup._own_folders()
+    own = folders.get("memory") or folders[""]
+    beside = [] if "memory" in folders else [own.parent]  # version 2 limits no group below one that has processes
+    for folder in (own, *beside):
+        made.append(folder / f"crowded-{os.getpid()}-{len(made)}")
+        made[-1].mkdir()
+        limit = next(
+            (made[-1] / name for name in ("memory.limit_in_bytes", "memory.max") if (made[-1] / name).exists()), None
+        )
+        if limit is not None:
+            break
+    else:
+        raise ValueError("memory is not delegated")
+    limit.write_text(str(ROOM_MB * 2**20))
+    if limit.name == "memory.max":
+        (made[-1] / "cgroup.subtree_control").write_text("+memory +pids")
+        made.append(made[-1] / "leaf")
+        made[-1].mkdir()
+    return made[-1]
 
 
 @pytest.mark.parametrize("backend", [name for name in sandbox_module.SAFE_BACKENDS if name != "docker"])
