@@ -82,8 +82,7 @@ class VerificationConfig(Section):
     """Verifier processes; 0 takes one per core, at most 8."""
     deadline_s: PositiveFloat = 5.0
     """A verification that runs longer has its process killed and scores 0 with reason `timeout`; what it waits for a core, up to twice as
-    long, does not count. `code` stops programs itself, by the
-    limits of their task."""
+    long, does not count. `code` stops programs itself, by the limits of their task."""
 
 
 class EngineConfig(Section):

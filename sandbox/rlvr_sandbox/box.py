@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from rlvr_sandbox.codec import CodecError
-from rlvr_sandbox.core_wait import pid_of, waited_s
+from rlvr_sandbox.core_wait import BRIEF_S, WORTH_S, pid_of, waited_s
 from rlvr_sandbox.errors import SandboxError
 from rlvr_sandbox.frames import pack
 from rlvr_sandbox.spawner import BoxProcess, Ending, Spawner
@@ -33,10 +33,6 @@ _AHEAD = 16
 _BATCH_BYTES = 1 << 16
 """Inputs are sent together up to about this size."""
 _SHOWN = 300
-_WORTH_S = 0.001
-"""Of waiting: less is not worth another round."""
-_BRIEF_S = 0.1
-"""A program that takes less is not asked how long it has waited."""
 
 
 _OK = Outcome(status="ok")
@@ -236,7 +232,7 @@ class Box:
             if wake != "deadline" or until >= longest:
                 return wake
             more_s = self._more_waited_s()
-            if more_s < _WORTH_S:
+            if more_s < WORTH_S:
                 return wake
             until = min(until + more_s, longest)
             self._deadline += more_s
@@ -246,6 +242,7 @@ class Box:
         if not self._started:
             return 0.0
         before, most = self._waited_s, self._limits.longest_s - self._limits.wall_s
+        most = min(most, time.monotonic() - self._started)  # the kernel counts from when the box was made
         self._waited_s = max(before, min(waited_s(pid_of(self._process.pidfd)), most))
         return self._waited_s - before
 
@@ -311,7 +308,7 @@ class Box:
             return Outcome(status="output_limit", message="wrote more than its limit of output")
         if wake == "cpu":
             return self._out_of_cpu()
-        waited = f", of which it waited {self._waited_s:.1f} s for a core" if self._waited_s >= _BRIEF_S else ""
+        waited = f", of which it waited {self._waited_s:.1f} s for a core" if self._waited_s >= BRIEF_S else ""
         return Outcome(status="timeout", message=f"stopped after {self._ended - self._started:.1f} s{waited}")
 
     def _end(self, ending: Ending) -> Outcome:
@@ -348,7 +345,7 @@ class Box:
 
     def _reap(self) -> Ending:
         if self._ending is None:
-            if time.monotonic() - self._started >= _BRIEF_S:
+            if time.monotonic() - self._started >= BRIEF_S:
                 self._more_waited_s()
             with contextlib.suppress(OSError):  # of another user, in a container: the zygote does it
                 signal.pidfd_send_signal(self._process.pidfd, signal.SIGKILL)

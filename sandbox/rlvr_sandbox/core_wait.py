@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+BRIEF_S = 0.1
+"""What takes less is not asked how long it has waited."""
+WORTH_S = 0.001
+"""Waiting of less is not worth putting a deadline off."""
+
 
 def waited_s(pid: int) -> float:
     """Seconds, of its first thread, since it was made (`sched-stats.rst` of the kernel's documentation); 0 where nobody counts, and

@@ -35,7 +35,6 @@ with Sandbox(backend, interpreter=Interpreter(path=python)) as sandbox:
             said[name] = [result.status, result.value, result.message]
         except SandboxError as error:
             said[name] = ["SandboxError", None, str(error)]
-    said["restarts"] = sandbox.restarts
 print(json.dumps(said))
 """
 

@@ -46,8 +46,7 @@ def test_cpu_time_is_told_in_seconds(folders: list[Path]) -> None:
 def test_without_a_folder_that_counts_it_no_cpu_time_is_told(tmp_path: Path) -> None:
     for name in ("memory", "pids"):
         (tmp_path / name).mkdir()
-    for name in ("memory.oom_control",):
-        (tmp_path / "memory" / name).write_text(FILES[1][name])
+    (tmp_path / "memory" / "memory.oom_control").write_text("oom_kill 0\n")
     group = Group(tmp_path / "memory", tmp_path / "pids")
     assert (group.version, group.cpu_s()) == (1, None)
     group.forget()

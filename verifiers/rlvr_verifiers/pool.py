@@ -26,6 +26,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from rlvr_sandbox.core_wait import BRIEF_S, WORTH_S
 from rlvr_sandbox.types import PATIENCE
 from rlvr_verifiers.errors import VerifierError
 from rlvr_verifiers.process import WorkerProcess, WorkerSettings
@@ -33,10 +34,6 @@ from rlvr_verifiers.registry import resolve
 from rlvr_verifiers.types import Completion, Score, Task
 from rlvr_verifiers.wire import completion_to_wire, pack, task_to_wire
 
-_BRIEF_S = 0.1
-"""A verification that takes less is not asked how long it has waited for a core."""
-_WORTH_S = 0.001
-"""Of waiting: less is not worth another look."""
 QUICK_S = 0.002
 """Verifications quicker than this are handed over several at a time, so that the worker never waits for us."""
 MAX_BATCH = 16
@@ -75,7 +72,7 @@ class _Clock:
         self._due = started + deadline_s
         self._most_s = PATIENCE * deadline_s
         self._before: float | None = None
-        self.until = min(self._due, started + _BRIEF_S)
+        self.until = min(self._due, started + BRIEF_S)
         """When it should be looked at."""
 
     def put_off(self) -> bool:
@@ -84,12 +81,12 @@ class _Clock:
             self._before, until = self._process.waited_s(), self._due
         else:
             until = self._due + self.waited_s()
-        later = until > self.until + _WORTH_S
+        later = until > self.until + WORTH_S
         self.until = until
         return later
 
     def waited_s(self) -> float:
-        """Seconds, within the bounds of patience."""
+        """Seconds, within the bounds of patience; where we were too busy to ask before, rather too many than too few."""
         return min(self._process.waited_s() - (self._before or 0.0), self._most_s)
 
 
@@ -256,9 +253,9 @@ class VerifierPool:
                     return self._lost(job, await process.kill(), started)
                 if clock is None:
                     return self._late(job, own)
-                if not clock.put_off():
-                    return _Outcome(_timed_out(job, clock.waited_s()), False)
-                continue
+                if clock.put_off():
+                    continue
+                return _Outcome(_timed_out(job, clock.waited_s()), False)
             except EOFError:
                 return self._lost(job, await process.kill(), started)
             if frame.get("job") != job.number:
@@ -331,7 +328,7 @@ def judges_groups(task: Task) -> bool:
 
 
 def _timed_out(job: _Job, waited_s: float) -> list[Score]:
-    waited = f" and {waited_s:.1f} s more, which it waited for a core" if waited_s >= 0.1 else ""
+    waited = f" and {waited_s:.1f} s more, which it waited for a core" if waited_s >= BRIEF_S else ""
     explanation = f"verifier {job.verifier!r} was stopped after {job.deadline_s:g} s{waited}"
     seconds = job.deadline_s / job.size
     return [Score(value=0.0, passed=False, reason="timeout", explanation=explanation, seconds=seconds)] * job.size
